@@ -1,0 +1,270 @@
+"""Config: what to make. Python, a YAML file and the command line fill the same dataclass; its fields carry the help."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .errors import UsageError
+from .layout import NAMES, PULSES, SHEETS
+from .page import FORMATS, MASKS
+from .recipes import RECIPES
+from .record import normalize_lead
+from .render import Style
+
+Numbers: TypeAlias = float | str | Sequence[float]  # 25, "25,50" or (25, 50): one is drawn per page; "100-300": between
+Names: TypeAlias = str | Sequence[str]  # "I,II" or ("I", "II")
+Reader: TypeAlias = Callable[[Any], Any]
+
+WRITES = ("json", "wfdb", "csv", *MASKS)
+GROUPS = {
+    "records": "where the ECGs come from",
+    "sheet": "what is printed, and where; several values joined by commas: one is drawn for each page",
+    "looks": "how it is printed",
+    "files": "what is written",
+    "run": "how the work is done",
+}
+
+
+# Readers turn a value, in whichever way it is given, into the one way in which it is kept: str, int, float, bool, or None.
+# They raise ValueError with what they expected, and are idempotent: reading a value that was read changes nothing.
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool | Mapping) or value is None:
+        raise ValueError("a text")
+    text = ",".join(str(part) for part in value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    if not text.strip():
+        raise ValueError("a text that is not empty")
+    return text.strip()
+
+
+def _yes_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _whole(low: int, high: int | None = None) -> Reader:
+    def read(value: Any) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = low - 1
+        if isinstance(value, bool) or number < low or (high is not None and number > high):
+            raise ValueError(f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _numbers(low: float, high: float, unit: str) -> Reader:
+    """Reads 25, "25,50", [25, 50] and "100-300" (a range)."""
+
+    def read(value: Any) -> float | str:
+        spans = spans_of(_text(value)) if not isinstance(value, bool) else []
+        if not spans or not all(low <= a <= b <= high for a, b in spans):
+            raise ValueError(f"{low:g} to {high:g} {unit}: a number, several as 5,10 (one is drawn per page), or a range as 5-10")
+        parts = [f"{a:.10g}" if a == b else f"{a:.10g}-{b:.10g}" for a, b in spans]
+        return spans[0][0] if len(spans) == 1 and spans[0][0] == spans[0][1] else ",".join(parts)
+
+    return read
+
+
+def spans_of(text: str) -> list[tuple[float, float]]:
+    """The numbers (a, a) and ranges (a, b) in a text such as ``5,10-20``; an empty list if it is not such a text."""
+    spans = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:-\s*(\d+\.?\d*|\.\d+)\s*)?", part)
+        if not match:
+            return []
+        spans.append((float(match[1]), float(match[2] or match[1])))
+    return spans
+
+
+def _names(allowed: Sequence[str], pattern: str = "", hint: str = "") -> Reader:
+    """Reads one or several of ``allowed`` (case does not matter), or of what ``pattern`` matches."""
+
+    def read(value: Any) -> str:
+        found = []
+        for part in _text(value).split(","):
+            exact = next((name for name in allowed if name.lower() == part.strip().lower()), "")
+            if not exact and not (pattern and re.fullmatch(pattern, part.strip())):
+                close = difflib.get_close_matches(part.strip(), allowed, 1)
+                nearest = f"; did you mean {close[0]}?" if close else ""
+                raise ValueError(f"one of {', '.join(allowed)}{hint}{nearest}")
+            found.append(exact or part.strip())
+        return ",".join(found)
+
+    return read
+
+
+def _one(reader: Reader) -> Reader:
+    """The same, but a single value."""
+
+    def read(value: Any) -> Any:
+        found = reader(value)
+        if isinstance(found, str) and ("," in found or spans_of(found)):
+            raise ValueError("one value, not several")
+        return found
+
+    return read
+
+
+def _leads(value: Any) -> str:
+    return ",".join(normalize_lead(lead) for lead in _text(value).split(",") if lead.strip())
+
+
+def _style(value: Any) -> str | dict[str, Any]:
+    """``default`` and ``random`` stay; a mapping, or the YAML file that holds one, is checked and becomes plain data."""
+    if isinstance(value, str) and value in ("default", "random"):
+        return value
+    if isinstance(value, str | os.PathLike):
+        if not Path(value).is_file():
+            raise ValueError("default, random, or a YAML file with Style fields (there is no such file)")
+        value = load_yaml(value)
+    if isinstance(value, Style):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if not isinstance(value, Mapping):
+        raise ValueError("default, random, or a mapping of Style fields")
+    try:
+        Style.of(value)
+        plain: dict[str, Any] = json.loads(json.dumps(dict(value)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Style fields with values of their types ({error})") from None
+    return plain
+
+
+def _write(value: Any) -> str:
+    chosen = _names((*WRITES, "masks"))(value).split(",")
+    return ",".join(kind for kind in WRITES if kind in chosen or kind == "json" or (kind in MASKS and "masks" in chosen))
+
+
+def _option(
+    default: Any, group: str, read: Reader, metavar: str, text: str, *, flag: str = "", outcome: bool = True
+) -> Any:
+    """A field of Config. ``outcome`` is False if it does not alter a single byte of what is made."""
+    return field(default=default, metadata={"group": group, "read": read, "metavar": metavar, "help": text, "flag": flag, "outcome": outcome})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to make, checked and in one spelling: ``Config(speed=(25, 50)) == Config(speed="25,50")``.
+
+    Raises UsageError, naming the option, its value and what was expected.
+    """
+
+    src: str = _option("samples", "records", _text, "NAME|PATH", "source of the records: a name (see --list), or the path of an ECG file or of a folder of them")  # fmt: skip
+    root: str | None = _option(None, "records", _text, "DIR", "folder of the data set, for sources that are read from one")
+    fs: float | None = _option(None, "records", _one(_numbers(1, 100_000, "Hz")), "HZ", "sampling rate to ask of the source, Hz (ptbxl: 100 or 500)")  # fmt: skip
+    filter: str | None = _option(None, "records", _text, "EXPR", "only records whose labels match, for sources that have labels (ptbxl), e.g. 'NORM' or 'sex=1,age=40-60'")  # fmt: skip
+    ids: str | Sequence[Any] | None = _option(None, "records", _text, "LIST", "only these record ids, for sources that number them, e.g. 1,5,10-20")  # fmt: skip
+    download: bool = _option(False, "records", _yes_no, "", "fetch missing records into --root first (ptbxl; at most -n of them)", outcome=False)  # fmt: skip
+    n: int | None = _option(None, "records", _whole(1), "N", "at most this many records (ecgsyn: exactly; it has no end of its own)", flag="-n")  # fmt: skip
+
+    layout: Names = _option("auto", "sheet", _names(("auto", "random", *NAMES), r"\d{1,2}x\d{1,2}(\+\dR)?", " or ROWSxCOLUMNS[+kR]"), "NAME", "auto (3x4+1R for 12 leads, else by their number), random (any that fits them), or ROWSxCOLUMNS with +1R to +3R for rhythm strips, e.g. 6x2+1R")  # fmt: skip
+    leads: Names | None = _option(None, "sheet", _leads, "LEADS", "leads to print, in order, e.g. I,II,V1 (all of the record's)")
+    derive: bool = _option(False, "sheet", _yes_no, "", "compute missing limb leads from any two of I, II, III")
+    order: Names = _option("standard", "sheet", _names(("standard", "cabrera")), "NAME", "standard, or cabrera (aVL I -aVR II aVF III)")  # fmt: skip
+    columns: Names = _option("auto", "sheet", _names(("auto", "sequential", "simultaneous")), "NAME", "sequential (each column goes on where the one before stopped), simultaneous, or auto (sequential, unless the record ends before the last column begins)")  # fmt: skip
+    rhythm: Names | None = _option(None, "sheet", _leads, "LEADS", "leads of the rhythm strips, as many as the layout has (II, V1, V5)")  # fmt: skip
+    sheet: Names = _option("A4", "sheet", _names((*SHEETS, "strip"), r"\d+(\.\d+)?x\d+(\.\d+)?", " or WIDTHxHEIGHT in mm"), "NAME", f"{', '.join(SHEETS)} (landscape), strip (cut to the rows), or WIDTHxHEIGHT in mm")  # fmt: skip
+    speed: Numbers = _option(25.0, "sheet", _numbers(1, 500, "mm/s"), "MM/S", "paper speed, mm/s; usual: 12.5, 25, 50")
+    gain: Numbers = _option(10.0, "sheet", _numbers(0.5, 200, "mm/mV"), "MM/MV", "mm/mV; usual: 5, 10, 20")
+    precordial_gain: Numbers | None = _option(None, "sheet", _numbers(0.5, 200, "mm/mV"), "MM/MV", "mm/mV of the V leads, if it differs")  # fmt: skip
+    seconds: Numbers | None = _option(None, "sheet", _numbers(0.1, 3600, "s"), "S", "s printed per row (as many as fit, up to 250 mm)")  # fmt: skip
+    pulse: Names = _option("left", "sheet", _names(PULSES), "PLACE", f"calibration pulse: {', '.join(PULSES)}")
+    long: str = _option("page", "sheet", _one(_names(("page", "cut"))), "WAY", "records longer than a sheet: page (as many sheets as they need) or cut (the first sheet only)")  # fmt: skip
+    pages_per_record: int = _option(1, "sheet", _whole(1, 10_000), "K", "print every record this many times, each time drawn anew")
+
+    style: str | Mapping[str, Any] | Style = _option("default", "looks", _style, "NAME|FILE", "default, random (grid, pen, fonts, header... drawn per page), or a YAML file with fields of Style")  # fmt: skip
+    dpi: Numbers = _option(200.0, "looks", _numbers(30, 2400, "dpi"), "DPI", "pixels per 25.4 mm; a range such as 100-300 is drawn from per page")  # fmt: skip
+    recipe: Names = _option("clean", "looks", _names(tuple(RECIPES)), "NAME", f"what happens to the printed page: {', '.join(RECIPES)}")  # fmt: skip
+
+    out: str | None = _option(None, "files", _text, "DIR", "folder to write to (made if it is not there)", outcome=False)
+    format: str = _option("png", "files", lambda v: _one(_names(FORMATS))("jpg" if v == "jpeg" else v), "KIND", f"image format: {', '.join(FORMATS)}")  # fmt: skip
+    quality: int = _option(92, "files", _whole(1, 100), "Q", "of jpg and webp, 1 to 100")
+    write: Names = _option("json", "files", _write, "KINDS", f"truth beside each image; json (with the samples in .npz) always, and any of {', '.join(WRITES[1:])} or masks (all three masks)")  # fmt: skip
+
+    seed: int = _option(0, "run", _whole(0), "SEED", "root of everything that is drawn; the same seed gives the same bytes")
+    workers: int = _option(1, "run", _whole(0, 1024), "W", "processes; 0: one per CPU. Has no influence on what is made", outcome=False)  # fmt: skip
+    resume: bool = _option(True, "run", _yes_no, "", "go on where an earlier run into the same folder stopped; --no-resume removes its pages and starts again", outcome=False)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is None and f.default is None:
+                continue
+            try:
+                object.__setattr__(self, f.name, f.metadata["read"](value))
+            except ValueError as error:
+                raise UsageError(f"{flag_of(f)} {value!r}; expected {error}.") from None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Config:
+        """The default configuration with these fields changed. Raises UsageError for a key that is no field."""
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                close = difflib.get_close_matches(str(key).replace("-", "_"), known, 1)
+                raise UsageError(
+                    f"configuration has no {key!r}" + (f"; did you mean {close[0]!r}?" if close else f"; expected some of {', '.join(known)}.")
+                )
+        return cls(**values)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Config:
+        """The configuration in a YAML (or JSON) file."""
+        return cls.of(load_yaml(path))
+
+    def values(self) -> dict[str, Any]:
+        """Plain data from which ``of`` makes the same configuration."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def outcome(self) -> dict[str, Any]:
+        """The values that determine what is made: neither where to, nor how fast."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["outcome"]}
+
+    def to_yaml(self) -> str:
+        """YAML that ``load`` reads back as the same configuration, with each field's help as a comment."""
+        import yaml
+
+        lines = []
+        for f in fields(self):
+            lines += [f"# {f.metadata['help']}", yaml.safe_dump({f.name: getattr(self, f.name)}, sort_keys=False, allow_unicode=True)]
+        return "\n".join(lines)
+
+
+def flag_of(f: Field[Any]) -> str:
+    """How the command line spells a field of Config."""
+    return f.metadata["flag"] or "--" + f.name.replace("_", "-")
+
+
+def default_of(f: Field[Any]) -> str:
+    """A field's default as help texts show it; '' for None."""
+    if f.default is None or f.default is MISSING:
+        return ""
+    return f"{f.default:g}" if isinstance(f.default, float) else str(f.default)
+
+
+def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping in a YAML (or JSON) file. Raises UsageError if it cannot be read or holds something else."""
+    import yaml  # a cold start without files should not wait for it
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}). Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{os.fspath(path)}: not YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{os.fspath(path)}: holds {type(data).__name__}; expected a mapping such as 'seed: 1'.")
+    return data

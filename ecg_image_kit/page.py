@@ -1,0 +1,303 @@
+"""Page: an image of a sheet, what is printed on it in millimetres, and one map from millimetres to pixels.
+
+The renderer makes pages whose map and traces are exact; the digitizer makes pages whose map and traces are estimated.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import warp as warps
+from .errors import PageError, UsageError
+from .layout import Layout, Pulse, Strip
+from .record import Record, atomic_write
+from .warp import Chain, Homography, Points, Warp
+
+FORMATS = ("png", "jpg", "webp")
+MASKS = ("leads", "grid", "text")
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The samples of one strip. ``mv`` (N,) float32, NaN where nothing is drawn; sample k is at ``start + k / fs`` s."""
+
+    strip: Strip
+    start: float
+    fs: float
+    mv: NDArray[np.float32]
+
+    @property
+    def s(self) -> NDArray[np.float64]:
+        """(N,) seconds in the record."""
+        return self.start + np.arange(self.mv.size) / self.fs
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Something printed: its outline (N, 2) mm on the sheet, its kind (label, header, pulse, ...) and its text, if any."""
+
+    kind: str
+    outline: NDArray[np.float64]
+    text: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A paper ECG.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        layout: strips, speed, gain, sheet size.
+        traces: one for each strip that has a signal; boxes: labels and texts. Both live in mm and never change.
+        mm_to_px: sheet mm -> image px (pixel centres at integers).
+        style: how it was drawn (plain data). history: effects applied, in order.
+        meta: the record's name, labels and fs, seeds, versions.
+    """
+
+    image: NDArray[np.uint8]
+    layout: Layout
+    traces: tuple[Trace, ...]
+    boxes: tuple[Box, ...]
+    mm_to_px: Chain
+    style: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def mm(self, trace: Trace) -> Points:
+        """(N, 2) mm on the sheet of every sample of a trace."""
+        return self.layout.to_mm(trace.strip, trace.s, trace.mv)
+
+    def px(self, trace: Trace) -> Points:
+        """(N, 2) px in the image of every sample of a trace."""
+        return self.mm_to_px(self.mm(trace))
+
+    def warp(self, w: Warp, size: tuple[int, int] | None = None, fill: tuple[int, int, int] = (255, 255, 255)) -> Page:
+        """The page seen through ``w`` (px -> px): the image is resampled (cubic), the truth's map is extended.
+
+        Args:
+            size: (width, height) of the new image; the old one's if None.
+            fill: colour where the old image has nothing.
+        """
+        height, width = self.image.shape[:2]
+        new_width, new_height = size or (width, height)
+        if isinstance(w, Homography):
+            image = cv2.warpPerspective(
+                self.image, w.matrix, (new_width, new_height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+            )  # fmt: skip
+        else:
+            grid = np.stack(np.meshgrid(np.arange(new_width), np.arange(new_height)), axis=-1).reshape(-1, 2)
+            source = w.inverse(grid).astype(np.float32).reshape(new_height, new_width, 2)
+            image = cv2.remap(self.image, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+        return replace(
+            self, image=np.asarray(image, np.uint8), mm_to_px=self.mm_to_px.then(w), history=(*self.history, {"warp": w.to_json()})
+        )
+
+    def record(self) -> Record:
+        """What is printed, as a record over the printed time: NaN outside each lead's windows."""
+        if not self.traces:
+            raise PageError("a page without traces has no record.")
+        begin = min(trace.start for trace in self.traces)
+        fs = self.traces[0].fs
+        length = max(round((trace.start - begin) * fs) + trace.mv.size for trace in self.traces)
+        signals: dict[str, NDArray[np.float32]] = {}
+        for trace in self.traces:
+            lead, sign = (trace.strip.lead[1:], -1) if trace.strip.lead.startswith("-") else (trace.strip.lead, 1)
+            row = signals.setdefault(lead, np.full(length, np.nan, np.float32))
+            at = round((trace.start - begin) * fs)
+            part = row[at : at + trace.mv.size]
+            np.copyto(part, sign * trace.mv, where=np.isnan(part))  # the first print of a lead wins over its rhythm strip
+        meta = {**self.meta, "printed_from_s": begin}
+        return Record(tuple(signals), np.stack(list(signals.values())), fs, str(self.meta.get("record", "")), meta)
+
+    def mask(self, kind: str) -> NDArray[np.uint8]:
+        """(H, W) uint8 label image drawn from the warped vectors: 0 is background.
+
+        ``leads``: k + 1 for strip k. ``grid``: 1 minor, 2 major lines. ``text``: k + 1 for box k (255 and above: 255).
+        """
+        out = np.zeros(self.image.shape[:2], np.uint8)
+        if kind == "leads":
+            pen = float(self.style.get("pen_width", 0.3))
+            strips = list(self.layout.strips)
+            for trace in self.traces:
+                self._polyline(out, self.mm(trace), pen, strips.index(trace.strip) + 1)
+        elif kind == "grid":
+            for major, pen in ((False, self.style.get("minor_width", 0.1)), (True, self.style.get("major_width", 0.2))):
+                for line in self.grid_lines(major):
+                    self._polyline(out, line, float(pen), 1 + major)
+        elif kind == "text":
+            for k, box in enumerate(self.boxes):
+                corners = np.round(self.mm_to_px(box.outline) * 16).astype(np.int32)
+                cv2.fillPoly(out, [corners], min(k + 1, 255), cv2.LINE_8, 4)
+        else:
+            raise UsageError(f"mask {kind!r}; expected one of {', '.join(MASKS)}.")
+        return out
+
+    def grid_lines(self, major: bool = True, step: float = 5.0) -> list[Points]:
+        """Grid lines as (N, 2) mm, a vertex every ``step`` mm: 5 mm lines if ``major``, else the 1 mm lines between them."""
+        lines = []
+        for axis, length, other in ((0, self.layout.width, self.layout.height), (1, self.layout.height, self.layout.width)):
+            along = np.append(np.arange(0, other, step), other)
+            for k in range(int(length) + 1):
+                if (k % 5 == 0) == major:
+                    line = np.empty((along.size, 2))
+                    line[:, axis], line[:, 1 - axis] = k, along
+                    lines.append(line)
+        return lines
+
+    def dense_map(self, step: int = 1) -> NDArray[np.float32]:
+        """(ceil(H / step), ceil(W / step), 2) mm on the sheet of every ``step``-th pixel's centre."""
+        height, width = self.image.shape[:2]
+        x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
+        mm: NDArray[np.float32] = self.mm_to_px.inverse(np.stack([x, y], -1).reshape(-1, 2)).astype(np.float32)
+        return mm.reshape(*x.shape, 2)
+
+    def _polyline(self, out: NDArray[np.uint8], mm: Points, pen: float, value: int) -> None:
+        known = np.isfinite(mm).all(axis=1)
+        px = self.mm_to_px(np.where(known[:, None], mm, 0.0))
+        scale = np.median(np.linalg.norm(np.diff(px[known], axis=0), axis=1) / np.linalg.norm(np.diff(mm[known], axis=0), axis=1)) if known.sum() > 1 else 0.0  # fmt: skip
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
+        pieces = [np.round(px[a:b] * 16).astype(np.int32) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        cv2.polylines(out, pieces, False, value, max(1, round(pen * float(scale))), cv2.LINE_8, 4)
+
+    # Files
+
+    def save(
+        self, path: str | os.PathLike[str], *, masks: tuple[str, ...] = (), record: str = "", quality: int = 92, truth: bool = True
+    ) -> None:
+        """Write the image ``path`` (png, jpg or webp) and, beside it, its truth: ``.json`` and the samples in ``.npz``.
+
+        Args:
+            masks: also write ``.leads.png``, ``.grid.png``, ``.text.png``.
+            record: also write the printed record: ``wfdb``, ``csv``, or both joined by a comma.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower().lstrip(".").replace("jpeg", "jpg")
+        if suffix not in FORMATS:
+            raise UsageError(f"image format {path.suffix!r}; expected one of {', '.join(FORMATS)}.")
+        stem = path.with_suffix("")
+        for kind in masks:
+            atomic_write(stem.with_name(f"{stem.name}.{kind}.png"), _encode(self.mask(kind), "png"))
+        for form in filter(None, record.split(",")):
+            if form == "wfdb":
+                self.record().write_wfdb(stem, comments=_comments(self.meta))
+            elif form == "csv":
+                self.record().write_csv(stem.with_suffix(".csv"))
+            else:
+                raise UsageError(f"record format {form!r}; expected wfdb or csv.")
+        if truth:
+            atomic_write(stem.with_suffix(".npz"), self._samples())
+            atomic_write(stem.with_suffix(".json"), json.dumps(self._truth(path.name), indent=1, default=_plain).encode())
+        # The image comes last: where it is, everything is.
+        atomic_write(path, _encode(self.image, suffix, quality))
+
+    def _samples(self) -> bytes:
+        buffer = io.BytesIO()
+        np.savez(buffer, **{f"mv{k}": trace.mv for k, trace in enumerate(self.traces)})  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    def _truth(self, image: str) -> dict[str, Any]:
+        strips = list(self.layout.strips)
+        traces = []
+        for trace in self.traces:
+            known = np.flatnonzero(np.isfinite(trace.mv))
+            first = round(trace.start * trace.fs)
+            window = [first + int(known[0]), first + int(known[-1]) + 1] if known.size else [first, first]
+            traces.append({"strip": strips.index(trace.strip), "lead": trace.strip.lead, "start_s": trace.start, "fs": trace.fs, "samples": window, "box": self._outline(trace)})  # fmt: skip
+        height, width = self.image.shape[:2]
+        return {
+            "schema": _SCHEMA, "image": image, "width": width, "height": height,
+            "units": "mm on the sheet, x right, y down; px with pixel centres at integers; s; mV",
+            "mm_to_px": self.mm_to_px.to_json(),
+            "grid": {"minor_mm": 1.0, "major_mm": 5.0, "px_per_mm": _pitch(self)},
+            "layout": asdict(self.layout), "traces": traces,
+            "boxes": [{"kind": b.kind, "text": b.text, "outline": np.round(b.outline, 4).tolist()} for b in self.boxes],
+            "style": dict(self.style), "history": list(self.history), "meta": dict(self.meta),
+        }  # fmt: skip
+
+    def _outline(self, trace: Trace) -> list[list[float]] | None:
+        mm = self.mm(trace)
+        mm = mm[np.isfinite(mm).all(axis=1)]
+        if not mm.size:
+            return None
+        pen = float(self.style.get("pen_width", 0.3)) / 2
+        (x0, y0), (x1, y1) = mm.min(axis=0) - pen, mm.max(axis=0) + pen
+        return [[round(float(x), 3), round(float(y), 3)] for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Page:
+        """The page saved at ``path`` (its image or its .json). Raises PageError if a part is missing or broken."""
+        path = Path(path)
+        stem = path.with_suffix("")
+        try:
+            truth = json.loads(stem.with_suffix(".json").read_text())
+            if truth.get("schema") != _SCHEMA:
+                raise PageError(f"{stem.with_suffix('.json')}: schema {truth.get('schema')!r}; this version reads {_SCHEMA}.")
+            image = read_image(stem.with_name(truth["image"]))
+            with np.load(stem.with_suffix(".npz")) as samples:
+                mv = [samples[f"mv{k}"] for k in range(len(truth["traces"]))]
+        except FileNotFoundError as error:
+            raise PageError(f"page {stem.name}: {error.filename} is missing; a page is an image, a .json and a .npz.") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise PageError(f"page {stem}: unreadable truth ({error}). Was it written completely?") from error
+        data = truth["layout"]
+        layout = Layout(**{**data, "strips": tuple(Strip(**s) for s in data["strips"]), "pulses": tuple(Pulse(**p) for p in data["pulses"])})
+        traces = tuple(
+            Trace(layout.strips[t["strip"]], t["start_s"], t["fs"], values) for t, values in zip(truth["traces"], mv, strict=True)
+        )
+        boxes = tuple(Box(b["kind"], np.array(b["outline"], dtype=np.float64), b["text"]) for b in truth["boxes"])
+        chain = warps.from_json(truth["mm_to_px"])
+        mm_to_px = chain if isinstance(chain, Chain) else Chain((chain,))
+        return cls(image, layout, traces, boxes, mm_to_px, truth["style"], tuple(truth["history"]), truth["meta"])
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a png, jpg, webp, bmp, tif, ... file. Raises PageError if it is not an image."""
+    path = Path(path)
+    try:
+        data = np.fromfile(path, np.uint8)  # imread does not take every path on Windows
+    except OSError as error:
+        raise PageError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise PageError(f"{path}: not an image that can be decoded ({data.size} bytes); expected png, jpg, webp, bmp or tif.")
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def _encode(image: NDArray[np.uint8], suffix: str, quality: int = 92) -> bytes:
+    # PNG at level 1 with the Up filter: a page costs 50 ms instead of 400, and is a little larger.
+    flags = {"png": [cv2.IMWRITE_PNG_COMPRESSION, 1], "jpg": [cv2.IMWRITE_JPEG_QUALITY, quality], "webp": [cv2.IMWRITE_WEBP_QUALITY, quality]}  # fmt: skip
+    ok, data = cv2.imencode(f".{suffix}", image if image.ndim == 2 else image[:, :, ::-1], flags[suffix])
+    if not ok:
+        raise PageError(f"image of shape {image.shape} cannot be written as {suffix}.")
+    return data.tobytes()
+
+
+def _pitch(page: Page) -> float:
+    centre = np.array([[page.layout.width / 2, page.layout.height / 2]])
+    here, right = page.mm_to_px(centre), page.mm_to_px(centre + [[1.0, 0.0]])
+    return float(np.linalg.norm(right - here))
+
+
+def _comments(meta: Mapping[str, Any]) -> list[str]:
+    keys = ("source", "record", "synthetic", "derived", "printed_from_s")
+    return [f"{key}: {meta[key]}" for key in keys if key in meta]
+
+
+def _plain(value: Any) -> Any:
+    """numpy values and paths as JSON knows them."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")

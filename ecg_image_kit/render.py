@@ -1,0 +1,356 @@
+"""render(record, layout, style, dpi) -> Page: grid, strips, pulses and text, with exact truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import headers, raster, text
+from .errors import UsageError
+from .layout import Layout, Pulse, missing_leads
+from .page import Box, Page, Trace
+from .record import Record
+from .warp import Chain, Homography
+
+RGB = tuple[int, int, int]
+F = NDArray[np.float32]
+
+# (minor, major) grid colours on white paper.
+GRIDS: dict[str, tuple[RGB, RGB]] = {
+    "red": ((250, 190, 190), (240, 120, 120)),
+    "pink": ((255, 214, 224), (250, 160, 185)),
+    "orange": ((253, 215, 175), (240, 165, 100)),
+    "brown": ((228, 208, 190), (196, 158, 130)),
+    "blue": ((195, 214, 245), (130, 165, 225)),
+    "green": ((190, 228, 200), (120, 190, 140)),
+    "grey": ((215, 215, 215), (165, 165, 165)),
+    "black": ((150, 150, 150), (70, 70, 70)),
+}
+CAPS = ("butt", "round")
+SEPARATORS = ("none", "tick", "line")
+MINOR = ("line", "dots", "none")
+LABELS = ("above", "left", "none")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a sheet looks; sizes in mm, colours (R, G, B) 0 to 255. The same style means the same at every dpi.
+
+    Attributes:
+        grid: a name from GRIDS, or ``none``. minor: ``line``, ``dots`` or ``none`` (major lines only).
+        minor_width, major_width: grid lines. grid_margin: white border around the grid.
+        pen_width: of traces and pulses. cap: how traces end.
+        ink: colour of traces; text_ink: of text.
+        label: lead names ``above`` the start of their strip, ``left`` of the row (on the strip's baseline), or ``none``.
+        label_size: cap height. label_font, font: see text.Text. label_box: frame around lead names.
+        separator: ``none``, ``tick`` or ``line`` between the columns of a row.
+        header: arrangement of page text, from headers.ARRANGEMENTS. code: ``none``, ``qr`` or ``bar``.
+        seed: of the made-up patient and measurements.
+    """
+
+    paper: RGB = (255, 255, 255)
+    grid: str = "red"
+    minor: str = "line"
+    minor_width: float = 0.1
+    major_width: float = 0.2
+    grid_margin: float = 0.0
+    pen_width: float = 0.3
+    cap: str = "butt"
+    ink: RGB = (20, 20, 28)
+    text_ink: RGB = (20, 20, 28)
+    label: str = "above"
+    label_size: float = 2.6
+    label_font: str = "sans"
+    label_bold: bool = False
+    label_box: bool = False
+    separator: str = "none"
+    header: str = "classic"
+    font: str = "sans"
+    text_size: float = 2.4
+    code: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choices: dict[str, tuple[str, ...]] = {
+            "grid": (*GRIDS, "none"), "minor": MINOR, "cap": CAPS, "label": LABELS, "separator": SEPARATORS,
+            "header": tuple(headers.ARRANGEMENTS), "code": ("none", "qr", "bar"),
+        }  # fmt: skip
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"style {name} {getattr(self, name)!r}; expected one of {', '.join(allowed)}.")
+        ranges = {"minor_width": (0.02, 1), "major_width": (0.02, 2), "pen_width": (0.05, 2), "label_size": (0.5, 20), "text_size": (0.5, 20), "grid_margin": (0, 100)}  # fmt: skip
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"style {name} {getattr(self, name)!r} mm; expected {low} to {high}.")
+        for name in ("paper", "ink", "text_ink"):
+            colour = tuple(getattr(self, name))
+            if len(colour) != 3 or not all(0 <= c <= 255 for c in colour):
+                raise UsageError(f"style {name} {colour!r}; expected (R, G, B), 0 to 255 each.")
+            object.__setattr__(self, name, colour)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Style:
+        """The style with these fields changed from the default; an unknown field is a UsageError."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(f"style has no {', '.join(unknown)}; expected some of {', '.join(sorted(known))}.")
+        return cls(**values)
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Style:
+        """A believable combination, as machines, papers and printers differ."""
+
+        def one(options: dict[str, float]) -> str:
+            weights = np.array(list(options.values()))
+            return str(rng.choice(list(options), p=weights / weights.sum()))
+
+        grid = one({"red": 6, "pink": 5, "orange": 2, "brown": 1, "blue": 1, "green": 1, "grey": 2, "black": 0.5})
+        warm = int(rng.integers(0, 14))
+        black = (int(rng.integers(0, 60)),) * 3
+        ink = black if rng.random() < 0.85 else (int(rng.integers(0, 40)), int(rng.integers(0, 60)), int(rng.integers(80, 150)))
+        font = one({"sans": 4, "stroke": 3, "serif": 1, "plain": 2})
+        return cls(
+            paper=(255 - warm // 3, 255 - warm // 2, 255 - warm),
+            grid=grid,
+            minor=one({"line": 7, "dots": 2, "none": 1}),
+            minor_width=float(rng.uniform(0.06, 0.16)),
+            major_width=float(rng.uniform(0.16, 0.32)),
+            grid_margin=float(rng.choice([0.0, 5.0], p=[0.7, 0.3])),
+            pen_width=float(rng.uniform(0.2, 0.7) if rng.random() < 0.3 else rng.uniform(0.22, 0.42)),
+            cap=one({"butt": 2, "round": 1}),
+            ink=ink,
+            text_ink=ink if rng.random() < 0.7 else black,
+            label=one({"above": 9, "left": 1}),
+            label_size=float(rng.uniform(1.8, 3.6)),
+            label_font=font,
+            label_bold=bool(rng.random() < 0.3),
+            label_box=bool(rng.random() < 0.07),
+            separator=one({"none": 5, "tick": 3, "line": 1}),
+            header=str(rng.choice([name for name in headers.ARRANGEMENTS if name != "none"])),
+            font=font if rng.random() < 0.8 else one({"sans": 1, "stroke": 1, "plain": 1}),
+            text_size=float(rng.uniform(1.8, 3.0)),
+            code=one({"none": 8, "qr": 1, "bar": 1}),
+            seed=int(rng.integers(2**31)),
+        )
+
+
+def render(record: Record, layout: Layout | None = None, style: Style | None = None, dpi: float = 200.0) -> Page:
+    """Draw a record as a paper ECG.
+
+    Args:
+        record: any leads, rate and length. Windows beyond its end, and NaN, leave paper empty.
+        layout: the sheet; ``Layout.for_record(record)`` if None.
+        style: the looks; the default ``Style()`` if None.
+        dpi: pixels per 25.4 mm, 30 to 2400 (exact over the whole sheet, need not be whole).
+
+    Returns:
+        The Page. Its traces hold the record's own samples; ``mm_to_px`` is the scale of ``dpi`` alone.
+
+    Raises:
+        UsageError: the layout prints a lead that the record does not have; dpi out of range.
+    """
+    layout = layout or Layout.for_record(record)
+    style = style or Style()
+    if not 30 <= dpi <= 2400:
+        raise UsageError(f"{dpi} dpi; expected 30 to 2400 (usual: 72 to 600).")
+    missing = missing_leads(layout, record.leads)
+    if missing:
+        raise UsageError(
+            f"layout {layout.name} prints {', '.join(missing)}, which record {record.name!r} does not have (it has "
+            f"{', '.join(record.leads)}). Derive limb leads (--derive), select leads (--leads), or use layout auto."
+        )
+    k = dpi / 25.4
+    shape = round(layout.height * k), round(layout.width * k)
+    image = draw_grid(layout, style, dpi).copy()
+
+    ink = np.zeros(shape, np.uint8)
+    drawn = _upsampled(record, layout)
+    mm_to_px = Homography.dpi(dpi)
+    traces = []
+    for strip in layout.strips:
+        trace = _trace(record, strip)
+        traces.append(trace)
+        xy = mm_to_px(layout.to_mm(strip, *_curve(drawn, strip)))
+        raster.draw_graph(ink, xy[:, 0], xy[:, 1], style.pen_width * k, style.cap)
+    boxes = []
+    for pulse in layout.pulses:
+        outline = pulse_outline(pulse, layout.speed)
+        xy = mm_to_px(outline)
+        # A vertical edge is one step of a graph: a hair of slope keeps x increasing.
+        raster.draw_graph(ink, xy[:, 0] + np.arange(len(xy)) * 1e-6, xy[:, 1], style.pen_width * k, "butt")
+        (x0, y0), (x1, y1) = outline.min(axis=0), outline.max(axis=0)
+        boxes.append(Box("pulse", np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])))
+    _separators(ink, layout, style, k)
+
+    writing = ink if style.text_ink == style.ink else np.zeros(shape, np.uint8)
+    texts = _labels(layout, style) + _page_texts(record, layout, style)
+    boxes += [Box(item.kind, outline, item.text) for item, outline in text.draw(writing, texts, k)]
+    boxes += _code(writing, record, layout, style, k)
+
+    if writing is not ink:
+        _blend(image, writing, style.text_ink)
+    _blend(image, ink, style.ink)
+    return Page(
+        image, layout, tuple(traces), tuple(boxes), Chain((mm_to_px,)), asdict(style), (),
+        {"record": record.name, "fs": record.fs, "dpi": dpi, **record.meta},
+    )  # fmt: skip
+
+
+def _signal(record: Record, lead: str) -> F:
+    """(samples,) mV of a lead; ``-aVR`` is aVR turned over."""
+    return -record.lead(lead[1:]) if lead.startswith("-") else record.lead(lead)
+
+
+def _trace(record: Record, strip: Any) -> Trace:
+    first = max(0, int(np.ceil(strip.start * record.fs - 1e-6)))
+    last = max(first, int(np.ceil(strip.stop * record.fs - 1e-6)))
+    return Trace(strip, first / record.fs, record.fs, _signal(record, strip.lead)[first:last])
+
+
+def _upsampled(record: Record, layout: Layout) -> Record:
+    """Band-limited to at least 400 Hz: a polyline through 100 Hz samples would cut the QRS."""
+    if record.fs >= 400:
+        return record
+    return record.resample(record.fs * np.ceil(500 / record.fs))
+
+
+def _curve(record: Record, strip: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds and mV of the polyline in a strip's window, up to its very end where the record goes on."""
+    first = max(0, int(np.ceil(strip.start * record.fs - 1e-6)))
+    last = min(record.mv.shape[1], int(np.floor(strip.stop * record.fs + 1e-6)) + 1)
+    s = np.arange(first, max(first, last)) / record.fs
+    return s, _signal(record, strip.lead)[first:last].astype(np.float64)
+
+
+def pulse_outline(pulse: Pulse, speed: float) -> NDArray[np.float64]:
+    """(6, 2) mm: foot, 1 mV up for 0.2 s, foot."""
+    width, foot = 0.2 * speed, min(1.5, 0.1 * speed)
+    x = pulse.x + np.array([0, foot, foot, foot + width, foot + width, 2 * foot + width])
+    y = pulse.y - np.array([0, 0, 1, 1, 0, 0]) * pulse.gain
+    return np.stack([x, y], axis=-1)
+
+
+def draw_grid(layout: Layout, style: Style, dpi: float) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: paper and grid. Line positions and widths are exact at any dpi (coverage, not rounding)."""
+    return _grid(layout.width, layout.height, style.paper, style.grid, style.minor, style.minor_width, style.major_width, style.grid_margin, dpi)  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _grid(
+    width: float, height: float, paper: RGB, grid: str, minor: str, minor_width: float, major_width: float, margin: float, dpi: float
+) -> NDArray[np.uint8]:
+    k = dpi / 25.4
+    columns, rows = round(width * k), round(height * k)
+    ground = np.array(paper, np.float32)
+    if grid == "none":
+        image = np.empty((rows, columns, 3), np.uint8)
+        image[:] = np.round(ground).astype(np.uint8)
+        return image
+    light, dark = (np.array(colour, np.float32) * ground / 255.0 for colour in GRIDS[grid])
+    profiles = []
+    for length, n in ((width, columns), (height, rows)):
+        low, high = margin, length - margin
+        lines = np.arange(np.ceil(low), np.floor(high) + 1)
+        is_major = lines % 5 == 0
+        inside = _coverage([low], [high], k, n)
+        profiles.append(
+            [_coverage(lines[m] - w / 2, lines[m] + w / 2, k, n) for m, w in ((~is_major, minor_width), (is_major, major_width))]
+            + [_coverage(lines - minor_width, lines + minor_width, k, n), inside]
+        )
+    (minor_x, major_x, dot_x, in_x), (minor_y, major_y, dot_y, in_y) = profiles
+    # The picture is separable, so equal rows are computed once.
+    keys = np.stack([minor_y, major_y, dot_y, in_y], axis=1)
+    unique, index = np.unique(np.round(keys * 512), axis=0, return_inverse=True)
+    table = np.empty((len(unique), columns, 3), np.uint8)
+    for i, (v_minor, v_major, v_dot, v_in) in enumerate(unique / 512):
+        if minor == "line":
+            fine = np.maximum(minor_x * v_in, v_minor * in_x)
+        elif minor == "dots":
+            fine = dot_x * v_dot
+        else:
+            fine = np.zeros(columns, np.float32)
+        coarse = np.maximum(major_x * v_in, v_major * in_x)
+        row = ground + (light - ground) * fine[:, None]
+        row += (dark - row) * coarse[:, None]
+        table[i] = np.round(row)
+    return table[index.ravel()]
+
+
+def _coverage(starts: Any, stops: Any, k: float, n: int) -> F:
+    """(n,) covered share of each pixel by the intervals [start, stop) mm at k px/mm."""
+    out = np.zeros(n + 2)
+    for edges, sign in ((starts, 1.0), (stops, -1.0)):
+        e = np.clip(np.asarray(edges, dtype=np.float64) * k, 0, n)
+        cell = e.astype(int)
+        np.add.at(out, cell, sign * (cell + 1 - e))
+        np.add.at(out, cell + 1, sign * (e - cell))
+    share: F = np.clip(np.cumsum(out)[:n], 0, 1).astype(np.float32)
+    return share
+
+
+def _labels(layout: Layout, style: Style) -> list[text.Text]:
+    if style.label == "none":
+        return []
+    common: dict[str, Any] = {"size": style.label_size, "font": style.label_font, "bold": style.label_bold, "boxed": style.label_box, "kind": "label"}  # fmt: skip
+    items = []
+    for strip in layout.strips:
+        name = strip.lead
+        if style.label == "left" and strip.x - min(s.x for s in layout.strips) < 1:
+            pulse = any(p.x < strip.x for p in layout.pulses)
+            items.append(text.Text(name, strip.x - (11 if pulse else 1), strip.y, anchor="rm", **common))
+        else:
+            up = min(layout.row_height * 0.36, 12.0)
+            items.append(text.Text(name, strip.x + 1.0, strip.y - up, anchor="ls", **common))
+    return items
+
+
+def _page_texts(record: Record, layout: Layout, style: Style) -> list[text.Text]:
+    rng = np.random.default_rng(np.random.SeedSequence([style.seed, 1]))
+    lowest = max(strip.y for strip in layout.strips) + layout.row_height / 2
+    return headers.page_texts(
+        style.header, layout.width, layout.height, speed=layout.speed, gain=layout.gain, rng=rng, meta=record.meta,
+        top=layout.top, bottom=max(0.0, layout.height - lowest), font=style.font, size=style.text_size,
+    )  # fmt: skip
+
+
+def _separators(ink: NDArray[np.uint8], layout: Layout, style: Style, k: float) -> None:
+    if style.separator == "none":
+        return
+    reach = 2.5 if style.separator == "tick" else layout.row_height * 0.42
+    first = min(strip.x for strip in layout.strips)
+    for strip in layout.strips:
+        if strip.x > first + 1:
+            x = _coverage([strip.x - style.pen_width / 2], [strip.x + style.pen_width / 2], k, ink.shape[1])
+            y = _coverage([strip.y - reach], [strip.y + reach], k, ink.shape[0])
+            at_x, at_y = np.flatnonzero(x), np.flatnonzero(y)
+            if at_x.size and at_y.size:
+                view = ink[at_y[0] : at_y[-1] + 1, at_x[0] : at_x[-1] + 1]
+                np.maximum(view, np.round(np.outer(y[at_y], x[at_x]) * 255).astype(np.uint8), out=view)
+
+
+def _code(writing: NDArray[np.uint8], record: Record, layout: Layout, style: Style, k: float) -> list[Box]:
+    if style.code == "none" or layout.top < 16:
+        return []
+    content = f"SYN-{style.seed:010d}"
+    matrix = headers.code_matrix(style.code, content)
+    module = min(0.5 if style.code == "qr" else 0.3, (layout.top - 8) / matrix.shape[0] if style.code == "qr" else 1.0)
+    if style.code == "bar":
+        matrix = np.repeat(matrix, int(6 / module), axis=0)
+    x = layout.width - 8 - matrix.shape[1] * module
+    outline = headers.paint_code(writing, matrix, x, 4.0, module, k)
+    return [Box("code", outline, content)]
+
+
+def _blend(image: NDArray[np.uint8], coverage: NDArray[np.uint8], ink: RGB) -> None:
+    """Lay ink over the image where it covers: most pixels have none, so only the others are touched."""
+    at = np.flatnonzero(coverage)
+    flat = image.reshape(-1, 3)
+    under = flat[at].astype(np.float32)
+    share = coverage.reshape(-1)[at].astype(np.float32)[:, None] / 255.0
+    flat[at] = np.round(under + (np.array(ink, np.float32) - under) * share).astype(np.uint8)
