@@ -45,7 +45,8 @@ class Fit:
 
 
 def fit_strip(
-    window: Window, y: D, x0: float, step: float, pen: float, px_per_mv: float, iterations: int = 10, sub: int = 0
+    window: Window, y: D, x0: float, step: float, pen: float, px_per_mv: float, iterations: int = 10, sub: int = 0,
+    sigma: float = 0.03, bend_mv: float = 0.004, soft: int = 5, order: int = 2, bounds=None, robust: float = 0.35, stages=(5,5,3,3),
 ) -> Fit:
     """Fit one strip.
 
@@ -69,39 +70,42 @@ def fit_strip(
     whole = np.bincount(column, inside, minlength=columns) >= sub - 0.5
     weight = window.weight * np.repeat(whole, np.diff(window.start))
     radius = pen / 2
-    sigma = 0.03
     size = y.size
     y = y.copy()
-    smooth = np.full(size - 2, 1.0)
+    slim = (np.diff(window.start) > 0) & (np.diff(window.start) <= pen + 6) & whole
     for iteration in range(iterations):
-        reach = 5 if iteration < 2 else 3 if iteration < 4 else 1
+        reach = stages[iteration] if iteration < len(stages) else 1
         data = window.values if reach == 1 else _blur(window, reach)
         fine = y[knot] * (1 - part) + y[knot + 1] * part
         upper, at_upper, lower, at_lower = _envelope(fine, radius, 1.0 / sub)
         model, rows = _model(upper, lower, top, first, count, share, used, window.values.size, reach)
         rest = (data - model) * weight
         # Ink that the model cannot explain (a label that touches the trace) must not pull without bound.
-        trust = weight / (1.0 + (rest / 0.35) ** 2)
+        trust = weight / (1.0 + (rest / robust) ** 2)
         band = _normal(rows, at_upper, at_lower, knot, part, share, used, trust, rest, size, reach)
         matrix, gradient = band
-        scale = (sigma**2) / (0.004 * px_per_mv) ** 2
-        bend = np.diff(y, 2)
-        local = cv2.blur((bend**2)[:, None], (1, 5))[:, 0]
-        smooth = 1.0 / (1.0 + local / (0.004 * px_per_mv) ** 2)
-        prior = scale * smooth
-        matrix[0, :-2] += prior
-        matrix[0, 1:-1] += 4 * prior
-        matrix[0, 2:] += prior
-        matrix[1, :-2] += -2 * prior
-        matrix[1, 1:-1] += -2 * prior
-        matrix[2, :-2] += prior
-        gradient[:-2] -= prior * bend
-        gradient[1:-1] += 2 * prior * bend
-        gradient[2:] -= prior * bend
+        coefficients = np.array([1.0, -2.0, 1.0]) if order == 2 else np.array([-1.0, 3.0, -3.0, 1.0])
+        tau = bend_mv * px_per_mv
+        bend = np.convolve(y, coefficients[::-1], "valid")
+        local = cv2.blur((bend**2)[:, None], (1, soft))[:, 0]
+        prior = sigma**2 / (tau**2 + local)
+        if matrix.shape[0] < order + 1:
+            matrix = np.vstack([matrix, np.zeros((order + 1 - matrix.shape[0], size))])
+        for i in range(order + 1):
+            stop = size - order + i
+            gradient[i:stop] -= prior * bend * coefficients[i]
+            for j in range(i, order + 1):
+                matrix[j - i, i:stop] += prior * coefficients[i] * coefficients[j]
         matrix[0] += 1e-6
         change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, check_finite=False)
+        if iteration >= 2 and slim.sum() > 20:
+            # On flat stretches the ink's height is the pen's width.
+            gap = np.add.reduceat(np.append(data - model, 0.0), np.minimum(window.start[:-1], data.size))[slim]
+            radius = float(np.clip(radius + 0.5 * np.median(gap), 0.25 * pen, 1.0 * pen))
         limit = 2.5 * reach
         y += np.clip(change, -limit, limit)
+        if bounds is not None:
+            np.clip(y, bounds[0], bounds[1], out=y)
         if reach == 1 and np.abs(change).max() < 0.02:
             break
     seen = np.zeros(size, bool)
@@ -109,6 +113,40 @@ def fit_strip(
     seen[np.clip(np.round(position[hit]).astype(int), 0, size - 1)] = True
     error = float(np.sqrt(np.sum(weight * (window.values - model) ** 2) / max(weight.sum(), 1.0)))
     return Fit(y, seen, error, 2 * radius)
+
+
+def initial(y0: F, y1: F, known: NDArray[np.bool_], left: int, at: D, pen: float) -> tuple[D, tuple[D, D]]:
+    """(N,) px, first guess at positions ``at`` from the ink's edges ``y0``, ``y1`` (columns,) px.
+
+    The pen's disc must fit inside the ink, which bounds the trace from above (a) and below (b). On flat and steep
+    stretches the bounds meet; inside a spike, whose strokes run together, an upward one follows a, a downward one b.
+    """
+    columns = np.arange(y0.size)
+    fine = np.arange(0, y0.size - 1 + 1e-9, 0.25)
+    near = np.clip(np.round(fine).astype(int), 0, y0.size - 1)
+    top = np.interp(columns, columns[known], y0[known])[near]
+    bottom = np.interp(columns, columns[known], y1[known])[near]
+    radius = pen / 2
+    reach = int(radius / 0.25)
+    a, b = top + radius, bottom - radius
+    for k in range(-reach, reach + 1):
+        h = np.sqrt(max(radius**2 - (k * 0.25) ** 2, 0.0))
+        to, of = slice(max(0, -k), fine.size - max(0, k)), slice(max(0, k), fine.size - max(0, -k))
+        np.maximum(a[to], top[of] + h, out=a[to])
+        np.minimum(b[to], bottom[of] - h, out=b[to])
+    middle = (a + b) / 2
+    y = middle.copy()
+    wide = (b - a) > max(0.6 * pen, 1.0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], wide, [False]]).astype(np.int8)))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        sides = [middle[k] for k in (start - 1, stop) if 0 <= k < fine.size] or [middle[start]]
+        up = min(sides) - a[start:stop].min()
+        down = b[start:stop].max() - max(sides)
+        y[start:stop] = a[start:stop] if up >= down else b[start:stop]
+    low = cv2.erode(top[:, None], np.ones((9, 1)))[:, 0] + 0.3 * pen
+    high = cv2.dilate(bottom[:, None], np.ones((9, 1)))[:, 0] - 0.3 * pen
+    low, high = np.minimum(low, middle), np.maximum(high, middle)
+    return np.interp(at, left + fine, y), (np.interp(at, left + fine, low), np.interp(at, left + fine, high))
 
 
 def _blur(window: Window, size: int) -> D:

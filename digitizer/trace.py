@@ -79,7 +79,7 @@ def trace(coverage: F, kx: float, ky: float) -> Traced:
     pen = _pen(runs, keep)
     flat = keep & (heights < pen + 0.6 * ky)
     centres, spacing = find_rows((runs.top + runs.bottom)[flat] / 2.0, runs.column[flat], coverage.shape[0], ky)
-    paths = follow(runs, centres, spacing, pen, kx, ky, coverage.shape[1])
+    paths = follow(runs, keep, centres, spacing, pen, kx, ky, coverage.shape[1])
     return Traced(runs, tuple(paths), pen, spacing)
 
 
@@ -93,7 +93,7 @@ def _long_components(mask: NDArray[np.uint8], kx: float) -> tuple[NDArray[np.boo
 
 def _pen(runs: Runs, keep: NDArray[np.bool_]) -> float:
     thickness = (runs.y1 - runs.y0)[keep]
-    return float(np.median(thickness[thickness <= np.percentile(thickness, 60)]))
+    return float(np.percentile(thickness, 20))
 
 
 def find_rows(y: NDArray[np.floating], column: I32, height: int, ky: float) -> tuple[NDArray[np.float64], float]:
@@ -134,13 +134,13 @@ def find_rows(y: NDArray[np.floating], column: I32, height: int, ky: float) -> t
 
 
 def follow(
-    runs: Runs, centres: NDArray[np.float64], spacing: float, pen: float, kx: float, ky: float, width: int
+    runs: Runs, keep: NDArray[np.bool_], centres: NDArray[np.float64], spacing: float, pen: float, kx: float, ky: float, width: int
 ) -> list[RowPath]:
     """Follow every row through the runs by dynamic programming, twice: the second time, ink that clearly belongs to
     another row costs extra, so that a deep S wave goes on through its neighbour instead of merging into it."""
-    first = [_follow_one(runs, c, spacing, kx, ky, width, None) for c in centres]
+    first = [_follow_one(runs, keep, c, spacing, kx, ky, width, None) for c in centres]
     claimed = _claims(runs, first, centres)
-    paths = [_follow_one(runs, c, spacing, kx, ky, width, _others(runs, claimed, k, pen, ky)) for k, c in enumerate(centres)]
+    paths = [_follow_one(runs, keep, c, spacing, kx, ky, width, _others(runs, claimed, k, pen, ky)) for k, c in enumerate(centres)]
     users = np.zeros(runs.column.size + 1, np.int32)
     for path in paths:
         users[path[path >= 0]] += 1
@@ -171,26 +171,30 @@ def _distance(runs: Runs, which: NDArray[np.integer], baseline: float) -> NDArra
     return d
 
 
-_GAP, _SKIP, _ABSENT = 1.0, 0.35, 0.6  # costs per mm jumped, of a jump at all, and per mm without ink
+# Costs: per mm jumped, of a jump at all, per mm without ink (inside and before or after the trace), per mm that both
+# edges move.
+_GAP, _SKIP, _ABSENT, _MARGIN, _EDGE = 1.0, 0.35, 1.5, 0.25, 0.01
 
 
 def _follow_one(
-    runs: Runs, baseline: float, spacing: float, kx: float, ky: float, width: int, extra: NDArray[np.float64] | None
+    runs: Runs, keep: NDArray[np.bool_], baseline: float, spacing: float, kx: float, ky: float, width: int, extra: NDArray[np.float64] | None
 ) -> I32:
     """(W,) run index per column, -1 where the row has no ink."""
     reach = 1.6 * spacing + 2 * ky
-    near = np.flatnonzero((runs.y1 > baseline - reach) & (runs.y0 < baseline + reach))
+    # Far from the baseline only ink connected over a long way can be the trace; the rest is text.
+    far = np.where(keep, reach, 0.3 * spacing)
+    near = np.flatnonzero((runs.y1 > baseline - far) & (runs.y0 < baseline + far))
     column = runs.column[near]
-    node = 0.004 * (_distance(runs, near, baseline) / ky) ** 1.0 / kx * 10
+    node = 0.02 * _distance(runs, near, baseline) / ky / kx
     if extra is not None:
-        node = node + extra[near] / kx * 1.0
+        node = node + extra[near] / kx
     y0, y1 = runs.y0[near] / ky, runs.y1[near] / ky
     bounds = np.searchsorted(column, np.arange(width + 1))
     # State: runs of the last inked column, plus their cost; columns without candidates cost _ABSENT each.
     total = np.zeros(near.size)
     back = np.full(near.size, -1, np.int32)
     live = np.zeros(0, np.int64)
-    absent = _ABSENT / kx
+    absent, margin = _ABSENT / kx, _MARGIN / kx
     memory = max(2, round(1.0 * kx))  # columns that a break may last before the row is taken up afresh
     end_cost = 0.0  # cost of having no ink so far
     closed, closed_at = 0.0, -1  # best cost of a path that ended earlier
@@ -205,7 +209,7 @@ def _follow_one(
                 closed += absent
         else:
             closed += absent if closed_at >= 0 else 0.0
-        end_cost = absent * c
+        end_cost = margin * c
         if a == b:
             continue
         new = np.arange(a, b)
@@ -213,7 +217,9 @@ def _follow_one(
         cost, source = np.full(b - a, fresh), np.full(b - a, closed_at, np.int32)
         if live.size:
             jump = np.maximum(0.0, np.maximum(y0[new][:, None] - y1[live][None], y0[live][None] - y1[new][:, None]))
-            step = total_live[None] + _GAP * jump + _SKIP * (jump > 0.15)
+            # A graph's ink goes on at its upper or at its lower edge; ink that does so at neither is something else.
+            edge = np.minimum(np.abs(y0[new][:, None] - y0[live][None]), np.abs(y1[new][:, None] - y1[live][None]))
+            step = total_live[None] + _GAP * jump + _SKIP * (jump > 0.15) + _EDGE * edge
             k = np.argmin(step, axis=1)
             better = step[np.arange(b - a), k]
             source = np.where(better < cost, live[k], source).astype(np.int32)
@@ -222,11 +228,11 @@ def _follow_one(
         back[a:b] = source
         live = np.concatenate([live[column[live] >= c - memory], new])
         if live.size > 24:
-            live = live[np.argsort(total[live])[:24]]
+            live = live[np.argsort(total[live] - absent * column[live])[:24]]
     path = np.full(width, -1, np.int32)
     if not near.size:
         return path
-    last = int(np.argmin(total + absent * (width - 1 - column)))
+    last = int(np.argmin(total + margin * (width - 1 - column)))
     while last >= 0:
         path[column[last]] = near[last]
         last = int(back[last])

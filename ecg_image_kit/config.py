@@ -32,16 +32,20 @@ GROUPS = {
 }
 
 
-# Readers turn a value, in whichever way it is given, into the one way in which it is kept: str, int, float, bool, or None.
-# They raise ValueError with what they expected, and are idempotent: reading a value that was read changes nothing.
+# Readers turn a value, in whichever way it is given, into the one way in which it is kept: str, int, float or bool.
+# They raise ValueError or TypeError with what they expected. To read a value again changes nothing.
 
 
 def _text(value: Any) -> str:
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return str(os.fspath(value))
     if isinstance(value, bool | Mapping) or value is None:
         raise ValueError("a text")
-    text = ",".join(str(part) for part in value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    text = (
+        ",".join(str(part) for part in value)
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else str(value)
+    )
     if not text.strip():
         raise ValueError("a text that is not empty")
     return text.strip()
@@ -49,7 +53,7 @@ def _text(value: Any) -> str:
 
 def _yes_no(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("true or false")
+        raise TypeError("true or false")
     return value
 
 
@@ -60,7 +64,9 @@ def _whole(low: int, high: int | None = None) -> Reader:
         except ValueError:
             number = low - 1
         if isinstance(value, bool) or number < low or (high is not None and number > high):
-            raise ValueError(f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}")
+            raise ValueError(
+                f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
+            )
         return number
 
     return read
@@ -72,7 +78,9 @@ def _numbers(low: float, high: float, unit: str) -> Reader:
     def read(value: Any) -> float | str:
         spans = spans_of(_text(value)) if not isinstance(value, bool) else []
         if not spans or not all(low <= a <= b <= high for a, b in spans):
-            raise ValueError(f"{low:g} to {high:g} {unit}: a number, several as 5,10 (one is drawn per page), or a range as 5-10")
+            raise ValueError(
+                f"{low:g} to {high:g} {unit}: a number, several as 5,10 (one is drawn per page), or a range as 5-10"
+            )
         parts = [f"{a:.10g}" if a == b else f"{a:.10g}-{b:.10g}" for a, b in spans]
         return spans[0][0] if len(spans) == 1 and spans[0][0] == spans[0][1] else ",".join(parts)
 
@@ -124,7 +132,7 @@ def _leads(value: Any) -> str:
 
 
 def _style(value: Any) -> str | dict[str, Any]:
-    """``default`` and ``random`` stay; a mapping, or the YAML file that holds one, is checked and becomes plain data."""
+    """``default`` and ``random`` stay; a mapping, or a YAML file with one, is checked and becomes plain data."""
     if isinstance(value, str) and value in ("default", "random"):
         return value
     if isinstance(value, str | os.PathLike):
@@ -134,7 +142,7 @@ def _style(value: Any) -> str | dict[str, Any]:
     if isinstance(value, Style):
         value = {f.name: getattr(value, f.name) for f in fields(value)}
     if not isinstance(value, Mapping):
-        raise ValueError("default, random, or a mapping of Style fields")
+        raise TypeError("default, random, or a mapping of Style fields")
     try:
         Style.of(value)
         plain: dict[str, Any] = json.loads(json.dumps(dict(value)))
@@ -145,14 +153,16 @@ def _style(value: Any) -> str | dict[str, Any]:
 
 def _write(value: Any) -> str:
     chosen = _names((*WRITES, "masks"))(value).split(",")
-    return ",".join(kind for kind in WRITES if kind in chosen or kind == "json" or (kind in MASKS and "masks" in chosen))
+    return ",".join(
+        kind for kind in WRITES if kind in chosen or kind == "json" or (kind in MASKS and "masks" in chosen)
+    )
 
 
-def _option(
-    default: Any, group: str, read: Reader, metavar: str, text: str, *, flag: str = "", outcome: bool = True
-) -> Any:
-    """A field of Config. ``outcome`` is False if it does not alter a single byte of what is made."""
-    return field(default=default, metadata={"group": group, "read": read, "metavar": metavar, "help": text, "flag": flag, "outcome": outcome})  # fmt: skip
+def _about(
+    group: str, read: Reader, metavar: str, text: str, *, flag: str = "", outcome: bool = True
+) -> dict[str, Any]:
+    """Metadata of a field. ``outcome`` is False if the field does not alter a single byte of what is made."""
+    return {"group": group, "read": read, "metavar": metavar, "help": text, "flag": flag, "outcome": outcome}
 
 
 @dataclass(frozen=True)
@@ -162,41 +172,89 @@ class Config:
     Raises UsageError, naming the option, its value and what was expected.
     """
 
-    src: str = _option("samples", "records", _text, "NAME|PATH", "source of the records: a name (see --list), or the path of an ECG file or of a folder of them")  # fmt: skip
-    root: str | None = _option(None, "records", _text, "DIR", "folder of the data set, for sources that are read from one")
-    fs: float | None = _option(None, "records", _one(_numbers(1, 100_000, "Hz")), "HZ", "sampling rate to ask of the source, Hz (ptbxl: 100 or 500)")  # fmt: skip
-    filter: str | None = _option(None, "records", _text, "EXPR", "only records whose labels match, for sources that have labels (ptbxl), e.g. 'NORM' or 'sex=1,age=40-60'")  # fmt: skip
-    ids: str | Sequence[Any] | None = _option(None, "records", _text, "LIST", "only these record ids, for sources that number them, e.g. 1,5,10-20")  # fmt: skip
-    download: bool = _option(False, "records", _yes_no, "", "fetch missing records into --root first (ptbxl; at most -n of them)", outcome=False)  # fmt: skip
-    n: int | None = _option(None, "records", _whole(1), "N", "at most this many records (ecgsyn: exactly; it has no end of its own)", flag="-n")  # fmt: skip
+    # fmt: off
+    src: str = field(default="samples", metadata=_about(
+        "records", _text, "NAME|PATH",
+        "source of the records: a name (see --list), or the path of an ECG file or of a folder of them"))
+    root: str | None = field(default=None, metadata=_about(
+        "records", _text, "DIR", "folder of the data set, for sources that are read from one"))
+    fs: float | None = field(default=None, metadata=_about(
+        "records", _one(_numbers(1, 100_000, "Hz")), "HZ", "sampling rate asked of the source, Hz (ptbxl: 100 or 500)"))
+    filter: str | None = field(default=None, metadata=_about(
+        "records", _text, "EXPR",
+        "only records that match, for sources with labels (ptbxl, samples): any of "
+        "scp=MI,STTC age=40-60 sex=F fold=9,10"))
+    ids: str | Sequence[int] | None = field(default=None, metadata=_about(
+        "records", _text, "LIST",
+        "only these record numbers, for sources that have them (ptbxl, samples), e.g. 1,5,10-20"))
+    download: bool = field(default=False, metadata=_about(
+        "records", _yes_no, "", "fetch missing records into --root first (ptbxl; at most -n of them)", outcome=False))
+    n: int | None = field(default=None, metadata=_about(
+        "records", _whole(1), "N", "at most this many records (ecgsyn: exactly; it has no end of its own)", flag="-n"))
 
-    layout: Names = _option("auto", "sheet", _names(("auto", "random", *NAMES), r"\d{1,2}x\d{1,2}(\+\dR)?", " or ROWSxCOLUMNS[+kR]"), "NAME", "auto (3x4+1R for 12 leads, else by their number), random (any that fits them), or ROWSxCOLUMNS with +1R to +3R for rhythm strips, e.g. 6x2+1R")  # fmt: skip
-    leads: Names | None = _option(None, "sheet", _leads, "LEADS", "leads to print, in order, e.g. I,II,V1 (all of the record's)")
-    derive: bool = _option(False, "sheet", _yes_no, "", "compute missing limb leads from any two of I, II, III")
-    order: Names = _option("standard", "sheet", _names(("standard", "cabrera")), "NAME", "standard, or cabrera (aVL I -aVR II aVF III)")  # fmt: skip
-    columns: Names = _option("auto", "sheet", _names(("auto", "sequential", "simultaneous")), "NAME", "sequential (each column goes on where the one before stopped), simultaneous, or auto (sequential, unless the record ends before the last column begins)")  # fmt: skip
-    rhythm: Names | None = _option(None, "sheet", _leads, "LEADS", "leads of the rhythm strips, as many as the layout has (II, V1, V5)")  # fmt: skip
-    sheet: Names = _option("A4", "sheet", _names((*SHEETS, "strip"), r"\d+(\.\d+)?x\d+(\.\d+)?", " or WIDTHxHEIGHT in mm"), "NAME", f"{', '.join(SHEETS)} (landscape), strip (cut to the rows), or WIDTHxHEIGHT in mm")  # fmt: skip
-    speed: Numbers = _option(25.0, "sheet", _numbers(1, 500, "mm/s"), "MM/S", "paper speed, mm/s; usual: 12.5, 25, 50")
-    gain: Numbers = _option(10.0, "sheet", _numbers(0.5, 200, "mm/mV"), "MM/MV", "mm/mV; usual: 5, 10, 20")
-    precordial_gain: Numbers | None = _option(None, "sheet", _numbers(0.5, 200, "mm/mV"), "MM/MV", "mm/mV of the V leads, if it differs")  # fmt: skip
-    seconds: Numbers | None = _option(None, "sheet", _numbers(0.1, 3600, "s"), "S", "s printed per row (as many as fit, up to 250 mm)")  # fmt: skip
-    pulse: Names = _option("left", "sheet", _names(PULSES), "PLACE", f"calibration pulse: {', '.join(PULSES)}")
-    long: str = _option("page", "sheet", _one(_names(("page", "cut"))), "WAY", "records longer than a sheet: page (as many sheets as they need) or cut (the first sheet only)")  # fmt: skip
-    pages_per_record: int = _option(1, "sheet", _whole(1, 10_000), "K", "print every record this many times, each time drawn anew")
+    layout: Names = field(default="auto", metadata=_about(
+        "sheet", _names(("auto", "random", *NAMES), r"\d{1,2}x\d{1,2}(\+\dR)?", " or ROWSxCOLUMNS[+kR]"), "NAME",
+        "auto (3x4+1R for 12 leads, else by their number), random (any that fits them), or ROWSxCOLUMNS with "
+        "+1R to +3R for rhythm strips, e.g. 6x2+1R"))
+    leads: Names | None = field(default=None, metadata=_about(
+        "sheet", _leads, "LEADS", "leads to print, in order, e.g. I,II,V1 (all of the record's)"))
+    derive: bool = field(default=False, metadata=_about(
+        "sheet", _yes_no, "", "compute missing limb leads from any two of I, II, III"))
+    order: Names = field(default="standard", metadata=_about(
+        "sheet", _names(("standard", "cabrera")), "NAME", "standard, or cabrera (aVL I -aVR II aVF III)"))
+    columns: Names = field(default="auto", metadata=_about(
+        "sheet", _names(("auto", "sequential", "simultaneous")), "NAME",
+        "sequential (each column goes on where the one before stopped), simultaneous, or auto (sequential, unless "
+        "the record ends before the last column begins)"))
+    rhythm: Names | None = field(default=None, metadata=_about(
+        "sheet", _leads, "LEADS", "leads of the rhythm strips, as many as the layout has (II, V1, V5)"))
+    sheet: Names = field(default="A4", metadata=_about(
+        "sheet", _names((*SHEETS, "strip"), r"\d+(\.\d+)?x\d+(\.\d+)?", " or WIDTHxHEIGHT in mm"), "NAME",
+        f"{', '.join(SHEETS)} (landscape), strip (cut to the rows), or WIDTHxHEIGHT in mm"))
+    speed: Numbers = field(default=25.0, metadata=_about(
+        "sheet", _numbers(1, 500, "mm/s"), "MM/S", "paper speed, mm/s; usual: 12.5, 25, 50"))
+    gain: Numbers = field(default=10.0, metadata=_about(
+        "sheet", _numbers(0.5, 200, "mm/mV"), "MM/MV", "mm/mV; usual: 5, 10, 20"))
+    precordial_gain: Numbers | None = field(default=None, metadata=_about(
+        "sheet", _numbers(0.5, 200, "mm/mV"), "MM/MV", "mm/mV of the V leads, if it differs"))
+    seconds: Numbers | None = field(default=None, metadata=_about(
+        "sheet", _numbers(0.1, 3600, "s"), "S", "s printed per row (as many as fit, up to 250 mm)"))
+    pulse: Names = field(default="left", metadata=_about(
+        "sheet", _names(PULSES), "PLACE", f"calibration pulse: {', '.join(PULSES)}"))
+    long: str = field(default="page", metadata=_about(
+        "sheet", _one(_names(("page", "cut"))), "WAY",
+        "records longer than a sheet: page (as many sheets as they need) or cut (the first sheet only)"))
+    pages_per_record: int = field(default=1, metadata=_about(
+        "sheet", _whole(1, 10_000), "K", "print every record this many times, each time drawn anew"))
 
-    style: str | Mapping[str, Any] | Style = _option("default", "looks", _style, "NAME|FILE", "default, random (grid, pen, fonts, header... drawn per page), or a YAML file with fields of Style")  # fmt: skip
-    dpi: Numbers = _option(200.0, "looks", _numbers(30, 2400, "dpi"), "DPI", "pixels per 25.4 mm; a range such as 100-300 is drawn from per page")  # fmt: skip
-    recipe: Names = _option("clean", "looks", _names(tuple(RECIPES)), "NAME", f"what happens to the printed page: {', '.join(RECIPES)}")  # fmt: skip
+    style: str | Mapping[str, Any] | Style = field(default="default", metadata=_about(
+        "looks", _style, "NAME|FILE",
+        "default, random (grid, pen, fonts, header... drawn per page), or a YAML file with fields of Style"))
+    dpi: Numbers = field(default=200.0, metadata=_about(
+        "looks", _numbers(30, 2400, "dpi"), "DPI",
+        "pixels per 25.4 mm, 30 to 2400; a range such as 100-300 is drawn from per page"))
+    recipe: Names = field(default="clean", metadata=_about(
+        "looks", _names(tuple(RECIPES)), "NAME", f"what happens to the printed page: {', '.join(RECIPES)}"))
 
-    out: str | None = _option(None, "files", _text, "DIR", "folder to write to (made if it is not there)", outcome=False)
-    format: str = _option("png", "files", lambda v: _one(_names(FORMATS))("jpg" if v == "jpeg" else v), "KIND", f"image format: {', '.join(FORMATS)}")  # fmt: skip
-    quality: int = _option(92, "files", _whole(1, 100), "Q", "of jpg and webp, 1 to 100")
-    write: Names = _option("json", "files", _write, "KINDS", f"truth beside each image; json (with the samples in .npz) always, and any of {', '.join(WRITES[1:])} or masks (all three masks)")  # fmt: skip
+    out: str | None = field(default=None, metadata=_about(
+        "files", _text, "DIR", "folder to write to (made if it is not there)", outcome=False))
+    format: str = field(default="png", metadata=_about(
+        "files", _one(_names(FORMATS)), "KIND", f"image format: {', '.join(FORMATS)}"))
+    quality: int = field(default=92, metadata=_about("files", _whole(1, 100), "Q", "of jpg and webp, 1 to 100"))
+    write: Names = field(default="json", metadata=_about(
+        "files", _write, "KINDS",
+        f"truth beside each image: json (with the samples in .npz) always; also {', '.join(WRITES[1:])}, or masks (all "
+        f"of {', '.join(MASKS)})"))
 
-    seed: int = _option(0, "run", _whole(0), "SEED", "root of everything that is drawn; the same seed gives the same bytes")
-    workers: int = _option(1, "run", _whole(0, 1024), "W", "processes; 0: one per CPU. Has no influence on what is made", outcome=False)  # fmt: skip
-    resume: bool = _option(True, "run", _yes_no, "", "go on where an earlier run into the same folder stopped; --no-resume removes its pages and starts again", outcome=False)  # fmt: skip
+    seed: int = field(default=0, metadata=_about(
+        "run", _whole(0), "SEED", "root of everything that is drawn; the same seed gives the same bytes"))
+    workers: int = field(default=1, metadata=_about(
+        "run", _whole(0, 1024), "W", "processes; 0: one per CPU. Has no influence on what is made", outcome=False))
+    resume: bool = field(default=True, metadata=_about(
+        "run", _yes_no, "",
+        "go on where an earlier run into the same folder stopped; --no-resume removes its pages and starts again",
+        outcome=False))
+    # fmt: on
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -205,7 +263,7 @@ class Config:
                 continue
             try:
                 object.__setattr__(self, f.name, f.metadata["read"](value))
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise UsageError(f"{flag_of(f)} {value!r}; expected {error}.") from None
 
     @classmethod
@@ -216,7 +274,8 @@ class Config:
             if key not in known:
                 close = difflib.get_close_matches(str(key).replace("-", "_"), known, 1)
                 raise UsageError(
-                    f"configuration has no {key!r}" + (f"; did you mean {close[0]!r}?" if close else f"; expected some of {', '.join(known)}.")
+                    f"configuration has no {key!r}"
+                    + (f"; did you mean {close[0]!r}?" if close else f"; expected some of {', '.join(known)}.")
                 )
         return cls(**values)
 
@@ -239,7 +298,10 @@ class Config:
 
         lines = []
         for f in fields(self):
-            lines += [f"# {f.metadata['help']}", yaml.safe_dump({f.name: getattr(self, f.name)}, sort_keys=False, allow_unicode=True)]
+            lines += [
+                f"# {f.metadata['help']}",
+                yaml.safe_dump({f.name: getattr(self, f.name)}, sort_keys=False, allow_unicode=True),
+            ]
         return "\n".join(lines)
 
 

@@ -95,8 +95,8 @@ class Facts:
         )
         birth = when - dt.timedelta(days=365.25 * int(years) + int(rng.integers(2, 360)))
 
-        rate = float(np.clip(rng.normal(74, 15), 44, 135))
-        rate = _number(meta.get("heart_rate"), 15, 350) or rate
+        drawn = float(np.clip(rng.normal(74, 15), 44, 135))
+        rate = round(_number(meta.get("heart_rate"), 15, 350) or drawn)
         pr, qrs = np.clip(rng.normal(158, 22), 108, 260), np.clip(rng.normal(92, 11), 70, 150)
         qtc, (p, q, t) = np.clip(rng.normal(418, 20), 350, 500), rng.normal((52, 35, 42), (14, 32, 20))
         # One beat holds one QT interval, and PR and QRS shorten as the rate rises.
@@ -109,15 +109,15 @@ class Facts:
             id=identifier,
             age="90+" if years >= 90 else f"{int(years)}",
             sex=sex,
-            when=when.strftime(style),
-            birth="" if years >= 90 else birth.strftime(style.split(" %H")[0].strip()),
+            when=_date(when, style),
+            birth="" if years >= 90 else _date(birth, style.split(" %H")[0].strip()),
             site=str(rng.choice(_SITES)),
             technician=f"TEST-{rng.integers(1, 40):02d}",
             device=f"{rng.choice(('SYN-ECG', 'CART', 'MODEL', 'UNIT'))} {rng.integers(1, 10) * 100}",
             serial=int(rng.integers(1000, 99999)),
             band=str(rng.choice(_BANDS)),
             mains=str(rng.choice(("50 Hz", "60 Hz"))),
-            rate=round(rate),
+            rate=rate,
             pr=round(pr),
             qrs=round(qrs),
             qt=round(qt),
@@ -126,6 +126,12 @@ class Facts:
             findings=findings,
             verdict=verdict,
         )
+
+
+def _date(when: dt.datetime, style: str) -> str:
+    """``strftime`` with English months whatever the locale, so that a seed makes the same page everywhere."""
+    month = "JanFebMarAprMayJunJulAugSepOctNovDec"[3 * when.month - 3 : 3 * when.month]
+    return when.strftime(style.replace("%b", month))
 
 
 def _number(value: Any, low: float, high: float) -> float | None:
@@ -140,9 +146,7 @@ def _number(value: Any, low: float, high: float) -> float | None:
 def _sex(value: Any) -> str | None:
     """Male or Female; PTB-XL writes 0 and 1."""
     key = str(value).strip().lower()
-    return {"0": "Male", "0.0": "Male", "m": "Male", "male": "Male"}.get(key) or {
-        "1": "Female", "1.0": "Female", "f": "Female", "w": "Female", "female": "Female",
-    }.get(key)  # fmt: skip
+    return "Male" if key in ("0", "0.0", "m", "male") else "Female" if key in ("1", "1.0", "f", "female") else None
 
 
 def _read(rate: float, pr: float, qrs: float, qtc: float, axis: float) -> tuple[tuple[str, ...], str]:
@@ -150,13 +154,8 @@ def _read(rate: float, pr: float, qrs: float, qtc: float, axis: float) -> tuple[
     rhythm = "Sinus bradycardia" if rate < 60 else "Sinus tachycardia" if rate > 100 else "Normal sinus rhythm"
     minor = {"First degree AV block": pr > 200, "Left axis deviation": axis < -30, "Right axis deviation": axis > 90}
     major = {"Intraventricular conduction delay": qrs > 118, "Prolonged QT interval": qtc > 460}
-    verdict = (
-        "Abnormal ECG"
-        if any(major.values())
-        else "Borderline ECG"
-        if any(minor.values()) or rate > 100 or rate < 50
-        else "Normal ECG"
-    )
+    borderline = any(minor.values()) or not 50 <= rate <= 100
+    verdict = "Abnormal ECG" if any(major.values()) else "Borderline ECG" if borderline else "Normal ECG"
     return (rhythm, *(line for line, holds in (minor | major).items() if holds)), verdict
 
 
@@ -392,7 +391,7 @@ def _report(s: _Sheet, f: Facts, c: _Scale, measured: bool) -> None:
     s.put(c.line, 0.5 * w, s.foot, "ms", "calibration")
     s.put("Page 1/1", w - s.edge, s.foot, "rs", "footer")
     s.put("SYNTHETIC RECORD", left, s.foot, kind="footer")
-    s.put("12-Lead Electrocardiogram", 0.5 * w, y + 0.3 * s.size, "ms", scale=1.5, bold=True)
+    s.put("Electrocardiogram Report", 0.5 * w, y + 0.3 * s.size, "ms", scale=1.5, bold=True)
     s.put(f.site, left, y)
     s.put(f.when, w - s.edge, y, "rs")
     y += 1.5 * s.pitch

@@ -94,7 +94,7 @@ z 6 0,8.2 6,8.2 0,0 6,0
 ! 1 .5,12 .5,3.8 | .5,0 .5,.7
 " 3 .3,12 .3,8.8 | 2.7,12 2.7,8.8
 # 8 1.7,0 3.1,12 | 4.9,0 6.3,12 | .3,8 8,8 | 0,4 7.7,4
-$ 7.5 +S | 3.75,13.6 3.75,-1.6
+$ 7.5 +S | 3.75,13.3 3.75,-1.3
 % 9.2 0,0 9.2,12 | 2,12 h0,9.6 v2,7.2 h4,9.6 v2,12 | 7.2,4.8 h5.2,2.4 v7.2,0 h9.2,2.4 v7.2,4.8
 & 8.4 8.4,0 1.7,8 q1,8.9,1,9.8 v3.2,12 h5.4,9.8 q5.4,8.3,2.6,6.7 q0,5.3,0,3.1 v3.2,0 q6.6,0,7.9,5
 ' 1 .5,12 .5,8.8
@@ -194,7 +194,7 @@ def known(char: str) -> bool:
 
 
 def spell(text: str, has: Callable[[str], bool] = known) -> str:
-    """``text`` in characters that a font ``has``: accents dropped, µ as u, ° as deg, any blank as a space, else ``?``."""
+    """``text`` in characters that a font ``has``: accents dropped, µ as u, ° as deg, blanks as spaces, else ``?``."""
     return "".join(_spell(c, has) for c in text)
 
 
@@ -212,7 +212,7 @@ def _spell(char: str, has: Callable[[str], bool]) -> str:
 
 
 def strokes(text: str, face: Face = STROKE) -> list[Path]:
-    """Pen paths (N, 2) of ``text``, cap heights, x right, y down, from the baseline's left end: a capital spans y = -1 to 0."""
+    """Pen paths (N, 2) of ``text`` in cap heights, x right, y down: a capital spans y = -1 to 0, the baseline."""
     paths, x = [], 0.0
     for char in spell(text):
         width, glyph = _set(char, face)

@@ -38,7 +38,7 @@ class Text:
         x, y: mm, x right, y down: where the anchor lies.
         size: cap height, mm.
         font: sans, serif, plain, stroke, or the path of a .ttf or .otf file.
-        anchor: l, m or r (left, middle, right of the advance width), then s (baseline), m or t (half or full cap height).
+        anchor: l, m or r (left, middle, right of the advance width), then s (baseline), m or t (half, full cap height).
         boxed: with a thin frame.
         kind: label, header, footer, calibration, measurement, code, or text.
     """
@@ -66,7 +66,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class _Mask:
-    """Tight ink coverage (h, w): the first column lies ``left`` px right of the origin, the first row ``up`` px above."""
+    """Tight ink coverage (h, w): its first column is ``left`` px right of the origin, its first row ``up`` px above."""
 
     ink: U8
     left: int
@@ -182,7 +182,7 @@ def _unit(face: strokefont.Face) -> float:
 
 
 def _strokes(text: str, font: str, cap: float, bold: bool) -> tuple[U8, int, int, float]:
-    """Ink (h, w) of a pen-stroke face at ``cap`` px; px of its left from and its top above the origin; the advance, px."""
+    """Ink (h, w) of a pen-stroke face ``cap`` px high; its left from and top above the origin, and the advance, px."""
     face = _face(font, bold)
     up, down, side = math.ceil(1.3 * cap), math.ceil(0.5 * cap), math.ceil(0.3 * cap)
     spelled = strokefont.spell(text)

@@ -221,6 +221,13 @@ def test_kaggle_ties_go_to_the_smallest_lag() -> None:
     assert power.error == pytest.approx((1 - shift) ** 2 + 8 * shift**2 + 0 - 0 * shift)
 
 
+def test_kaggle_tie_of_plus_and_minus_goes_to_the_earlier() -> None:
+    label = np.array([1, -1, 4, -6, -6, -6, 5, 4, 5], dtype=float)
+    power = kaggle_power(label, 9 * spike(9, 4), 10)  # moved to 2, 9 * 4 + (4 + 5); moved to 6, 9 * 5 + (1 - 1)
+    overlap = label[:7] - 9 * spike(7, 2)
+    assert power.error == pytest.approx(np.sum((overlap - overlap.mean()) ** 2) + 4**2 + 5**2)
+
+
 def test_kaggle_flat_prediction_is_not_shifted() -> None:
     label = ecg() + 1.0
     assert kaggle_power(label, np.full(label.size, 0.1), 500).error == pytest.approx(label.size * label.var())
@@ -234,6 +241,8 @@ def test_kaggle_unread_samples_are_zero_mv_and_outside_does_not_count() -> None:
     read = label - 0.7
     read[100:150] = NAN
     assert kaggle_power(label, read, 500).error == pytest.approx(np.sum(label[100:150] ** 2))
+    infinite = np.where(np.isnan(read), np.inf, read)
+    assert kaggle_power(label, infinite, 500) == kaggle_power(label, read, 500)
     wide = np.concatenate([np.full(40, NAN), label, np.full(70, NAN)])
     estimate = np.concatenate([np.full(40, 9.0), read, np.full(70, -9.0)])
     assert kaggle_power(wide, estimate, 500) == pytest.approx(kaggle_power(label, read, 500))
@@ -278,6 +287,22 @@ def test_challenge_shift_against_scipy(samples: int, offset: float, first: int, 
     e[:20] = NAN
     dx, dy = challenge_shift(t, e)
     assert (dx, dy) == pytest.approx(brute_shift(t, e), abs=1e-9)
+
+
+def test_challenge_picture() -> None:
+    x = np.array([0, 0.5, 1.5, NAN, 100, 254, 255, 255])
+    image = np.zeros((256, 8))
+    image[[0, 1, 1, 100, 254, 255, 255], [0, 1, 2, 4, 5, 6, 7]] = 1  # counting from 1, levels 1.5 and 2.5 are both 2
+    assert metrics._picture(x, 0, 255) == pytest.approx(gaussian_filter(image, 0.5), abs=1e-12)
+
+
+def test_challenge_counts_printed_samples_only() -> None:
+    t, e = ecg(100, 4), ecg(100, 4) + noise(400, 0.02)
+    e[200:220] = NAN
+    outside = np.full(150, NAN)
+    wide = challenge_score(np.concatenate([outside, t, outside]), np.concatenate([outside, e, outside]), 100)
+    assert wide.challenge == pytest.approx(challenge_score(t, e, 100).challenge)
+    assert wide.shift == 0
 
 
 def test_challenge_undoes_a_shift_in_time_and_voltage() -> None:
@@ -527,7 +552,7 @@ def test_command_prints_and_writes(
     assert re.search(r"missing c: .*c\.csv", err)
     assert "1 results have no truth" in err
 
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == 4 * 13
     by = {(row["page"], row["lead"]): row for row in rows}
     assert float(by["a", "all"]["plain_db"]) == pytest.approx(20, abs=0.01)

@@ -133,6 +133,7 @@ class Archive:
             try:
                 return self._attempt(url, part)
             except urllib.error.HTTPError as error:
+                error.close()
                 reason = f"HTTP {error.code} {error.reason}"
                 if error.code == 416:  # the part is longer than the file: not its beginning
                     part.unlink(missing_ok=True)

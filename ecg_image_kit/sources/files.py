@@ -50,15 +50,20 @@ class FileSource:
     def load(self, name: str) -> Record:
         """One record in mV. Raises RecordError, naming the file, if it cannot be read."""
         path = Path(self.path)
-        if not (is_inside(name) if path.is_dir() else name == path.name):
+        relative = self.file_of(name)
+        if not (is_inside(relative) if path.is_dir() else relative == path.name):
             raise RecordError(f"no record {name!r} in {str(path)!r}; expected one of its names().")
-        file = path / name if path.is_dir() else path
+        file = path / relative if path.is_dir() else path
         try:
-            return self.read(file, PurePosixPath(name).with_suffix("").as_posix()).check_amplitude()
+            return self.read(file, PurePosixPath(relative).with_suffix("").as_posix()).check_amplitude()
         except OSError as error:
             raise RecordError(
                 f"{file}: cannot be read ({error.strerror or error}). Check the path and its permissions."
             ) from error
+
+    def file_of(self, name: str) -> str:
+        """The relative path of the file which holds the record ``name``."""
+        return name
 
     def accepts(self, file: Path) -> bool:
         """Whether a file with the right suffix is one of this source's."""

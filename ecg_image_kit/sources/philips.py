@@ -50,7 +50,7 @@ class Philips(XMLSource):
 
         units = _stored(waves, leads, samples, file)
         mv = units * (microvolts / 1000.0)
-        tail = calibration_tail(mv, fs)
+        tail = calibration_tail(mv, fs, tolerance=microvolts / 2000.0)  # half a unit: in all leads exactly the same
         age = years(text(tree, "patient/generalpatientdata/age/years")) or _age(tree)
         meta = stated(
             age=age,

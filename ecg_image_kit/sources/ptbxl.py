@@ -129,10 +129,7 @@ class PTBXL:
             yield f"sex {self.sex}", lambda row: _sex(row) == self.sex
         if self.age:
             low, high = self.age
-            yield (
-                f"age {low:g}-{high:g}",
-                lambda row: (age := _age(row)) is not None and (age <= high if age > 89 else low <= age <= high),
-            )
+            yield f"age {low:g}-{high:g}", lambda row: _in_age(_age(row), low, high)
         if self.scp:
             codes = self._codes()
             yield f"scp {_brief(self.scp)}", lambda row: not codes.isdisjoint(_scp_codes(row))
@@ -291,6 +288,12 @@ def _read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
 
 def _age(row: Row) -> float | None:
     return years(row["age"])
+
+
+def _in_age(age: float | None, low: float, high: float) -> bool:
+    if age is None:
+        return False
+    return high > 89 if age > 89 else low <= age <= high
 
 
 def _sex(row: Row) -> str | None:

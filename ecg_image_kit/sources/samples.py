@@ -38,7 +38,7 @@ _PATIENTS = (
     ("LAFB", 69, 1, "sinus rhythm. left anterior fascicular block."),
     ("LVH", 60, 0, "sinus rhythm. left ventricular hypertrophy with strain."),
     ("AMI", 57, 0, "sinus rhythm. acute anterior myocardial infarction, st elevation."),
-    ("IMI", 64, 1, "sinus rhythm. acute inferior myocardial infarction, st elevation."),
+    ("IMI", 64, 1, "sinus bradycardia. acute inferior myocardial infarction, st elevation."),
     ("LVOLT", 49, 1, "sinus rhythm. low voltage."),
 )
 

@@ -97,7 +97,7 @@ class NPZ(FileSource):
 
     def read(self, file: Path, name: str) -> Record:
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 if missing := sorted({"leads", "mv", "fs"} - set(archive.files)):
                     raise RecordError(
                         f"{file}: no {', '.join(missing)} among its arrays ({', '.join(archive.files) or 'none'}); "

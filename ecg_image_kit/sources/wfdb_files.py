@@ -1,7 +1,8 @@
 """WFDB records: the databases of PhysioNet, and the ``.mat`` + ``.hea`` pairs of its Challenges.
 
-The plain common case (one file, format 16) is read here, about a hundred times faster than by the wfdb package;
-everything else (other formats, several files or segments, skew, frames) is left to wfdb.
+The plain common case (one file, format 16) is read here, three times faster than by the wfdb package (0.8 instead of
+2.4 ms) and without the 0.3 s of its import; everything else (other formats, several files or segments, skew, frames)
+is left to wfdb.
 Format: WFDB Applications Guide, header(5) and signal(5).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -76,9 +78,8 @@ class WFDB(FileSource):
         """Record names without suffix, lazily, in sorted order."""
         return (name.removesuffix(".hea") for name in super().names())
 
-    def load(self, name: str) -> Record:
-        """One record in mV. Raises RecordError, naming the file, if it cannot be read."""
-        return super().load(name + ".hea")
+    def file_of(self, name: str) -> str:
+        return name + ".hea"
 
     def accepts(self, file: Path) -> bool:
         return file.suffix == ".hea"  # as WFDB has it; .HEA could not be found again by the record's name
@@ -183,9 +184,11 @@ def _gain(line: re.Match[str]) -> tuple[float, bool]:
 
 
 def _read_with_wfdb(header: Header, path: Path) -> tuple[list[_Signal], dict[str, Any]]:
-    wfdb: Any = importlib.import_module("wfdb")  # slow to import (0.4 s), and most records never need it
     try:
-        record = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wfdb's own use of pandas; nothing that a user could act on
+            wfdb: Any = importlib.import_module("wfdb")  # slow to import (0.3 s), and most records never need it
+            record = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=False)
         if record.e_p_signal is None:
             raise ValueError("no signals")
     except Exception as error:  # wfdb raises whatever a broken file happens to cause, from ValueError to IndexError

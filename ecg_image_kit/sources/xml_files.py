@@ -90,8 +90,10 @@ def stated(**meta: Any) -> dict[str, Any]:
     return {key: value for key, value in meta.items() if value not in (None, "", [], {})}
 
 
-def calibration_tail(mv: NDArray[np.floating[Any]], fs: float, tolerance: float = 0.012) -> int:
+def calibration_tail(mv: NDArray[np.floating[Any]], fs: float, tolerance: float) -> int:
     """How many samples at the end of (leads, samples) mV are a calibration pulse and its surroundings, 0 if none.
+
+    tolerance: mV by which leads may differ from each other and from 0 and 1 mV.
 
     Philips machines append one: every lead the same, 0 mV, then 1 mV for 0.2 s, then 0 mV. Printed as signal it would
     be taken for a beat.
