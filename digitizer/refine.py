@@ -46,7 +46,7 @@ class Fit:
 
 def fit_strip(
     window: Window, y: D, x0: float, step: float, pen: float, px_per_mv: float, iterations: int = 10, sub: int = 0,
-    sigma: float = 0.03, bend_mv: float = 0.004, soft: int = 5, order: int = 2, bounds=None, robust: float = 0.35, stages=(5,5,3,3),
+    sigma: float = 0.03, bend_mv: float = 0.004, soft: int = 5, order: int = 2, bounds=None, robust: float = 0.35, stages=(5,5,3,3), cool: float = 1.0,
 ) -> Fit:
     """Fit one strip.
 
@@ -88,7 +88,8 @@ def fit_strip(
         tau = bend_mv * px_per_mv
         bend = np.convolve(y, coefficients[::-1], "valid")
         local = cv2.blur((bend**2)[:, None], (1, soft))[:, 0]
-        prior = sigma**2 / (tau**2 + local)
+        heat = max(1.0, cool ** (1 - iteration / max(1, iterations - 3)))
+        prior = (sigma * heat) ** 2 / (tau**2 + local)
         if matrix.shape[0] < order + 1:
             matrix = np.vstack([matrix, np.zeros((order + 1 - matrix.shape[0], size))])
         for i in range(order + 1):
@@ -124,8 +125,8 @@ def initial(y0: F, y1: F, known: NDArray[np.bool_], left: int, at: D, pen: float
     columns = np.arange(y0.size)
     fine = np.arange(0, y0.size - 1 + 1e-9, 0.25)
     near = np.clip(np.round(fine).astype(int), 0, y0.size - 1)
-    top = np.interp(columns, columns[known], y0[known])[near]
-    bottom = np.interp(columns, columns[known], y1[known])[near]
+    top = np.interp(fine, columns[known], y0[known]).astype(float)
+    bottom = np.interp(fine, columns[known], y1[known]).astype(float)
     radius = pen / 2
     reach = int(radius / 0.25)
     a, b = top + radius, bottom - radius

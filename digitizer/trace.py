@@ -34,6 +34,18 @@ class Runs:
 
 
 @dataclass(frozen=True, eq=False)
+class Chains:
+    """Runs joined where ink neither branches, merges nor ends: the pieces that tracing has to put in order.
+
+    ``of`` (runs,): chain of each run. ``first``, ``last`` (chains,): its runs at either end; sorted by starting column.
+    """
+
+    of: I32
+    first: I32
+    last: I32
+
+
+@dataclass(frozen=True, eq=False)
 class RowPath:
     """One row's trace. ``run`` (W,): index into Runs, -1 where there is none; ``shared`` (W,): the run is another row's too."""
 
@@ -44,10 +56,19 @@ class RowPath:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
+    """Runs of ink, the rows' paths through them, and what else was found on the way.
+
+    ``pen``: px, height of ink on flat stretches. ``spacing``: px between rows. ``keep`` (runs,): ink connected over a
+    long way. ``marks`` (N, 4): boxes x0, y0, x1, y1 px of letter-sized ink.
+    """
+
     runs: Runs
+    chains: Chains
     rows: tuple[RowPath, ...]
-    pen: float  # px, height of ink on flat stretches
-    spacing: float  # px between rows
+    pen: float
+    spacing: float
+    keep: NDArray[np.bool_]
+    marks: NDArray[np.int32]
 
 
 def find_runs(coverage: F, level: float = 0.4) -> Runs:
@@ -70,7 +91,7 @@ def find_runs(coverage: F, level: float = 0.4) -> Runs:
 def trace(coverage: F, kx: float, ky: float) -> Traced:
     """Find the rows of traces and follow each. ``kx, ky``: px per mm. Raises NoTrace."""
     mask = (coverage > 0.3).astype(np.uint8)
-    long_ink, widths = _long_components(mask, kx)
+    long_ink, widths, marks = _components(mask, kx, ky)
     if widths < 25 * kx:
         raise NoTrace(f"the longest connected ink is {widths / kx:.0f} mm wide; expected 25 mm or more of a lead.")
     runs = find_runs(coverage)
@@ -79,16 +100,19 @@ def trace(coverage: F, kx: float, ky: float) -> Traced:
     pen = _pen(runs, keep)
     flat = keep & (heights < pen + 0.6 * ky)
     centres, spacing = find_rows((runs.top + runs.bottom)[flat] / 2.0, runs.column[flat], coverage.shape[0], ky)
-    paths = follow(runs, keep, centres, spacing, pen, kx, ky, coverage.shape[1])
-    return Traced(runs, tuple(paths), pen, spacing)
+    chains = chain(runs)
+    paths = follow_rows(runs, chains, keep, centres, spacing, pen, kx, ky, coverage.shape[1])
+    return Traced(runs, chains, tuple(paths), pen, spacing, keep, marks)
 
 
-def _long_components(mask: NDArray[np.uint8], kx: float) -> tuple[NDArray[np.bool_], float]:
-    """Ink connected over at least 10 mm (letters and marks are not), and the longest width in px."""
+def _components(mask: NDArray[np.uint8], kx: float, ky: float) -> tuple[NDArray[np.bool_], float, NDArray[np.int32]]:
+    """Ink connected over at least 10 mm (letters and marks are not), the longest width in px, and letter-sized boxes."""
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
-    width = stats[:, cv2.CC_STAT_WIDTH].copy()
-    width[0] = 0
-    return (width >= 10 * kx)[label], float(width.max())
+    stats[0] = 0
+    x, y, width, height = (stats[:, k] for k in range(4))
+    letter = (width >= 0.15 * kx) & (width <= 6 * kx) & (height >= 1.0 * ky) & (height <= 6 * ky)
+    boxes = np.stack([x, y, x + width, y + height], axis=1)[letter]
+    return (width >= 10 * kx)[label], float(width.max()), boxes.astype(np.int32)
 
 
 def _pen(runs: Runs, keep: NDArray[np.bool_]) -> float:
@@ -133,107 +157,117 @@ def find_rows(y: NDArray[np.floating], column: I32, height: int, ky: float) -> t
     return level * ky, spacing * ky
 
 
+def chain(runs: Runs) -> Chains:
+    """Join each run to the one it touches in the next column, where either touches no other."""
+    size = runs.column.size
+    big = np.int64(runs.bottom.max(initial=0) + 2)
+    tops, bottoms = runs.column * big + runs.top, runs.column * big + runs.bottom
+    # Runs j of the next column touch run i (also diagonally) if top_j <= bottom_i and bottom_j >= top_i.
+    low = np.searchsorted(bottoms, tops + big)
+    count = np.searchsorted(tops, bottoms + big, side="right") - low
+    back = np.searchsorted(tops, bottoms - big, side="right") - np.searchsorted(bottoms, tops - big)
+    following = np.where(count == 1, low, -1)
+    single = np.flatnonzero((following >= 0) & (back[np.minimum(following, size - 1)] == 1))
+    root = np.arange(size)
+    root[following[single]] = single
+    while True:  # pointer doubling: log2(columns) rounds
+        further = root[root]
+        if np.array_equal(further, root):
+            break
+        root = further
+    first, of = np.unique(root, return_inverse=True)
+    last = np.zeros(first.size, np.int64)
+    np.maximum.at(last, of, np.arange(size))  # runs are sorted by column
+    return Chains(of.astype(np.int32), first.astype(np.int32), last.astype(np.int32))
+
+
+# Costs: per mm jumped, of a jump at all, at most for a jump; per mm without ink (inside, and before or after the trace);
+# per mm that both edges of the ink move; per mm^2 away from the baseline.
+_GAP, _SKIP, _FRESH, _ABSENT, _MARGIN, _EDGE, _AWAY = 1.0, 0.35, 2.0, 1.5, 0.25, 0.01, 0.02
+
+
 def follow(
-    runs: Runs, keep: NDArray[np.bool_], centres: NDArray[np.float64], spacing: float, pen: float, kx: float, ky: float, width: int
+    runs: Runs, chains: Chains, keep: NDArray[np.bool_], baseline: float, reach: float, kx: float, ky: float,
+    columns: tuple[int, int], extra: NDArray[np.float64] | float = 0.0,
+) -> I32:  # fmt: skip
+    """(columns,) run index per column of the trace around ``baseline`` (px), -1 where it has no ink.
+
+    Args:
+        keep: (runs,) ink connected over a long way; other ink counts only near the baseline (the rest is text).
+        reach: px that the trace may leave its baseline. columns: [first, last) to look at.
+        extra: (runs,) further cost, mm.
+    """
+    left, right = columns
+    near = _distance(runs, baseline) < np.where(keep, reach, 0.2 * reach)
+    near &= (runs.column >= left) & (runs.column < right)
+    node = (_AWAY * _distance(runs, baseline) / ky + extra) / kx
+    candidates = np.unique(chains.of[near])
+    inside = np.isin(chains.of, candidates) & (runs.column >= left) & (runs.column < right)
+    cost = np.bincount(chains.of[inside], np.where(near, node, 1.0 / kx)[inside], minlength=chains.first.size)[candidates]
+    path = np.full(right - left, -1, np.int32)
+    if not candidates.size:
+        return path
+    first, last = chains.first[candidates], chains.last[candidates]
+    start, end = np.maximum(runs.column[first], left), np.minimum(runs.column[last], right - 1)
+    order = np.argsort(start, kind="stable")
+    candidates, first, last, start, end, cost = (v[order] for v in (candidates, first, last, start, end, cost))
+    in_top, in_bottom, out_top, out_bottom = runs.y0[first] / ky, runs.y1[first] / ky, runs.y0[last] / ky, runs.y1[last] / ky
+    absent, margin = _ABSENT / kx, _MARGIN / kx
+    total = np.empty(first.size)
+    back = np.full(first.size, -1)
+    for k in range(first.size):
+        best, source = margin * (start[k] - left), -1
+        before = np.flatnonzero(end[:k] < start[k])
+        if before.size:
+            jump = np.maximum(0.0, np.maximum(in_top[k] - out_bottom[before], out_top[before] - in_bottom[k]))
+            # A graph's ink goes on at its upper or at its lower edge; ink that does so at neither is something else.
+            edge = np.minimum(np.abs(in_top[k] - out_top[before]), np.abs(in_bottom[k] - out_bottom[before]))
+            step = np.minimum(_GAP * jump + _SKIP * (jump > 0.15) + _EDGE * edge, _FRESH)
+            step += total[before] + absent * (start[k] - 1 - end[before])
+            j = int(np.argmin(step))
+            if step[j] < best:
+                best, source = float(step[j]), int(before[j])
+        total[k], back[k] = best + cost[k], source
+    k = int(np.argmin(total + margin * (right - 1 - end)))
+    while k >= 0:
+        of_chain = np.flatnonzero(inside & (chains.of == candidates[k]))
+        path[runs.column[of_chain] - left] = of_chain
+        k = int(back[k])
+    return path
+
+
+def follow_rows(
+    runs: Runs, chains: Chains, keep: NDArray[np.bool_], centres: NDArray[np.float64], spacing: float, pen: float,
+    kx: float, ky: float, width: int,
 ) -> list[RowPath]:
-    """Follow every row through the runs by dynamic programming, twice: the second time, ink that clearly belongs to
-    another row costs extra, so that a deep S wave goes on through its neighbour instead of merging into it."""
-    first = [_follow_one(runs, keep, c, spacing, kx, ky, width, None) for c in centres]
-    claimed = _claims(runs, first, centres)
-    paths = [_follow_one(runs, keep, c, spacing, kx, ky, width, _others(runs, claimed, k, pen, ky)) for k, c in enumerate(centres)]
+    """Follow every row, twice: the second time, ink that clearly belongs to another row costs extra, so that a deep S
+    wave goes on through its neighbour instead of merging into it."""
+    reach = 1.6 * spacing + 2 * ky
+    paths = [follow(runs, chains, keep, c, reach, kx, ky, (0, width)) for c in centres]
+    owner = claims(runs, paths, centres)
+    single = (runs.y1 - runs.y0) < 2 * pen + 0.5 * ky  # taller ones may be two rows' strokes in one
+    for k, c in enumerate(centres):
+        extra = np.where((owner >= 0) & (owner != k) & single, 1.5, 0.0)
+        paths[k] = follow(runs, chains, keep, c, reach, kx, ky, (0, width), extra)
     users = np.zeros(runs.column.size + 1, np.int32)
     for path in paths:
         users[path[path >= 0]] += 1
     return [RowPath(float(c), path, (path >= 0) & (users[path] > 1)) for c, path in zip(centres, paths, strict=True)]
 
 
-def _claims(runs: Runs, paths: list[I32], centres: NDArray[np.float64]) -> I32:
+def claims(runs: Runs, paths: list[I32], centres: NDArray[np.float64]) -> I32:
     """The row that owns each run: of those that pass through it, the one whose baseline is nearest. -1: none."""
     owner = np.full(runs.column.size, -1, np.int32)
     near = np.full(runs.column.size, np.inf)
     for k, path in enumerate(paths):
         used = path[path >= 0]
-        distance = _distance(runs, used, float(centres[k]))
+        distance = _distance(runs, float(centres[k]))[used]
         closer = distance < near[used]
         owner[used[closer]], near[used[closer]] = k, distance[closer]
     return owner
 
 
-def _others(runs: Runs, owner: I32, k: int, pen: float, ky: float) -> NDArray[np.float64]:
-    """Extra cost (mm) of runs that another row owns. Tall ones may be two rows' strokes in one, and cost nothing."""
-    single = (runs.y1 - runs.y0) < 2 * pen + 0.5 * ky
-    return np.where((owner >= 0) & (owner != k) & single, 1.5, 0.0)
-
-
-def _distance(runs: Runs, which: NDArray[np.integer], baseline: float) -> NDArray[np.float64]:
-    """px from the baseline to the nearest end of each run (0 if it crosses)."""
-    d: NDArray[np.float64] = np.maximum(0.0, np.maximum(runs.y0[which] - baseline, baseline - runs.y1[which]))
+def _distance(runs: Runs, baseline: float) -> NDArray[np.float64]:
+    """(runs,) px from the baseline to the nearest end of each run (0 if it crosses)."""
+    d: NDArray[np.float64] = np.maximum(0.0, np.maximum(runs.y0 - baseline, baseline - runs.y1))
     return d
-
-
-# Costs: per mm jumped, of a jump at all, per mm without ink (inside and before or after the trace), per mm that both
-# edges move.
-_GAP, _SKIP, _ABSENT, _MARGIN, _EDGE = 1.0, 0.35, 1.5, 0.25, 0.01
-
-
-def _follow_one(
-    runs: Runs, keep: NDArray[np.bool_], baseline: float, spacing: float, kx: float, ky: float, width: int, extra: NDArray[np.float64] | None
-) -> I32:
-    """(W,) run index per column, -1 where the row has no ink."""
-    reach = 1.6 * spacing + 2 * ky
-    # Far from the baseline only ink connected over a long way can be the trace; the rest is text.
-    far = np.where(keep, reach, 0.3 * spacing)
-    near = np.flatnonzero((runs.y1 > baseline - far) & (runs.y0 < baseline + far))
-    column = runs.column[near]
-    node = 0.02 * _distance(runs, near, baseline) / ky / kx
-    if extra is not None:
-        node = node + extra[near] / kx
-    y0, y1 = runs.y0[near] / ky, runs.y1[near] / ky
-    bounds = np.searchsorted(column, np.arange(width + 1))
-    # State: runs of the last inked column, plus their cost; columns without candidates cost _ABSENT each.
-    total = np.zeros(near.size)
-    back = np.full(near.size, -1, np.int32)
-    live = np.zeros(0, np.int64)
-    absent, margin = _ABSENT / kx, _MARGIN / kx
-    memory = max(2, round(1.0 * kx))  # columns that a break may last before the row is taken up afresh
-    end_cost = 0.0  # cost of having no ink so far
-    closed, closed_at = 0.0, -1  # best cost of a path that ended earlier
-    for c in range(width):
-        a, b = bounds[c], bounds[c + 1]
-        if live.size:
-            total_live = total[live] + absent * (c - 1 - column[live])
-            k = int(np.argmin(total_live))
-            if closed_at < 0 or total_live[k] < closed + absent:
-                closed, closed_at = float(total_live[k]), int(live[k])
-            else:
-                closed += absent
-        else:
-            closed += absent if closed_at >= 0 else 0.0
-        end_cost = margin * c
-        if a == b:
-            continue
-        new = np.arange(a, b)
-        fresh = (closed if closed_at >= 0 else end_cost) + 2.0
-        cost, source = np.full(b - a, fresh), np.full(b - a, closed_at, np.int32)
-        if live.size:
-            jump = np.maximum(0.0, np.maximum(y0[new][:, None] - y1[live][None], y0[live][None] - y1[new][:, None]))
-            # A graph's ink goes on at its upper or at its lower edge; ink that does so at neither is something else.
-            edge = np.minimum(np.abs(y0[new][:, None] - y0[live][None]), np.abs(y1[new][:, None] - y1[live][None]))
-            step = total_live[None] + _GAP * jump + _SKIP * (jump > 0.15) + _EDGE * edge
-            k = np.argmin(step, axis=1)
-            better = step[np.arange(b - a), k]
-            source = np.where(better < cost, live[k], source).astype(np.int32)
-            cost = np.minimum(better, cost)
-        total[a:b] = cost + node[a:b]
-        back[a:b] = source
-        live = np.concatenate([live[column[live] >= c - memory], new])
-        if live.size > 24:
-            live = live[np.argsort(total[live] - absent * column[live])[:24]]
-    path = np.full(width, -1, np.int32)
-    if not near.size:
-        return path
-    last = int(np.argmin(total + margin * (width - 1 - column)))
-    while last >= 0:
-        path[column[last]] = near[last]
-        last = int(back[last])
-    return path

@@ -128,7 +128,10 @@ def _one(reader: Reader) -> Reader:
 
 
 def _leads(value: Any) -> str:
-    return ",".join(normalize_lead(lead) for lead in _text(value).split(",") if lead.strip())
+    leads = [normalize_lead(lead) for lead in _text(value).split(",")]
+    if not all(leads):
+        raise ValueError("lead names joined by commas, e.g. I,II,V1")
+    return ",".join(leads)
 
 
 def _style(value: Any) -> str | dict[str, Any]:

@@ -143,7 +143,7 @@ class Job:
     out: Path
 
     def make(self, item: Item) -> Result:
-        """Write those pages of one record that are not there yet. Raises OSError alone: the next record would as well."""
+        """Write those pages of one record that are not there yet. Raises OSError only: the next would fail too."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ImplausibleAmplitude)
             try:

@@ -242,7 +242,7 @@ class Page:
         try:
             truth = json.loads(_beside(stem, ".json").read_text())
             if truth.get("schema") != _SCHEMA:
-                raise PageError(f"{stem.with_suffix('.json')}: schema {truth.get('schema')!r}; this version reads {_SCHEMA}.")
+                raise PageError(f"{_beside(stem, '.json')}: schema {truth.get('schema')!r}; this version reads {_SCHEMA}.")
             image = read_image(stem.with_name(truth["image"]))
             with np.load(_beside(stem, ".npz")) as samples:
                 mv = [samples[f"mv{k}"] for k in range(len(truth["traces"]))]

@@ -119,9 +119,8 @@ def check(config: Config) -> None:
 
 def source_of(config: Config) -> Source:
     """The source that the configuration names, with those options that were given."""
-    options: dict[str, Any] = {
-        key: value for key, value in (("root", config.root), ("fs", config.fs)) if value is not None
-    }
+    given = {"root": config.root, "fs": config.fs}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if config.filter or config.ids:
         from .sources.ptbxl import parse_filter
 
@@ -149,17 +148,13 @@ def _layout(config: Config, record: Record, rng: Callable[[str], np.random.Gener
     elif name == "random":
         name = str(rng("random layout").choice(_fitting(len(leads))))
     columns = _name(config.columns, rng("columns"))
+    numbers = {key: getattr(config, key) for key in ("speed", "gain", "precordial_gain", "seconds")}
     options: dict[str, Any] = {
+        **{key: None if value is None else _number(value, rng(key)) for key, value in numbers.items()},
         "sheet": _sheet(_name(config.sheet, rng("sheet"))),
-        "speed": _number(config.speed, rng("speed")),
-        "gain": _number(config.gain, rng("gain")),
-        "precordial_gain": None
-        if config.precordial_gain is None
-        else _number(config.precordial_gain, rng("precordial_gain")),
         "order": _name(config.order, rng("order")),
-        "rhythm": split(config.rhythm) if config.rhythm else (),
-        "seconds": None if config.seconds is None else _number(config.seconds, rng("seconds")),
         "pulse": _name(config.pulse, rng("pulse")),
+        "rhythm": split(config.rhythm) if config.rhythm else (),
     }
     layout = Layout.named(name, leads, columns="sequential" if columns == "auto" else columns, **options)
     if columns == "auto" and any(strip.start >= record.duration for strip in layout.strips):

@@ -120,6 +120,7 @@ def test_power_without_error_or_without_signal() -> None:
     assert plain_power([NAN, NAN], [1.0, 1.0]) == Power(0.0, 0.0)
 
 
+@settings(deadline=None)
 @given(offset=st.floats(-5, 5), seed=st.integers(0, 99))
 def test_plain_does_not_see_an_offset(offset: float, seed: int) -> None:
     truth = ecg()
@@ -127,6 +128,7 @@ def test_plain_does_not_see_an_offset(offset: float, seed: int) -> None:
     assert plain_power(truth, estimate + offset).db == pytest.approx(plain_power(truth, estimate).db, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(error=st.floats(1e-4, 0.9), sign=st.sampled_from([-1, 1]))
 def test_plain_of_a_gain_error(error: float, sign: int) -> None:
     assert plain_power(ecg(), (1 + sign * error) * ecg()).db == pytest.approx(-20 * math.log10(error), abs=1e-6)
@@ -137,6 +139,7 @@ def test_one_percent_of_gain_is_40_db_and_three_30() -> None:
     assert plain_power(ecg(), 1.03 * ecg()).db == pytest.approx(30.46, abs=0.01)
 
 
+@settings(deadline=None)
 @given(db=st.floats(0, 40), seed=st.integers(0, 1000))
 def test_plain_of_noise_of_known_power(db: float, seed: int) -> None:
     truth = ecg(seconds=10)
@@ -146,6 +149,7 @@ def test_plain_of_noise_of_known_power(db: float, seed: int) -> None:
     )  # 5 sigma of 5000 samples
 
 
+@settings(deadline=None)
 @given(samples=st.integers(1, 8))
 def test_plain_of_a_delay_of_a_sine(samples: int) -> None:
     truth = np.sin(2 * np.pi * 5 * np.arange(1000) / 500)  # whole periods: rolling is delaying
@@ -385,6 +389,7 @@ def test_weighted_difference_weighs_peaks_half() -> None:
 # Lag and gain
 
 
+@settings(deadline=None)
 @given(delay=st.floats(-0.15, 0.15), gain=st.floats(0.5, 2), fs=st.sampled_from([100.0, 250.0, 360.0, 500.0, 1000.0]))
 def test_lag_and_gain_of_a_true_delay(delay: float, gain: float, fs: float) -> None:
     late, factor = lag_and_gain(ecg(fs), gain * ecg(fs, delay=delay) - 0.3, fs)
@@ -398,6 +403,7 @@ def test_lag_of_a_perfect_reading_is_zero() -> None:
     assert gain == pytest.approx(1, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 500))
 def test_lag_under_noise(seed: int) -> None:
     late, _ = lag_and_gain(ecg(), ecg(delay=0.0047) + noise(1250, 0.03, seed), 500)
