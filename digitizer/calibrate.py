@@ -28,12 +28,14 @@ _SPEEDS, _GAINS = (12.5, 25.0, 50.0, 100.0), (2.5, 5.0, 10.0, 20.0, 40.0)
 class Line:
     """One row in mm: where its signal begins and ends (sub-pixel), and its calibration pulse, if any.
 
-    ``joined``: the pulse runs into the trace, so ``left`` (or ``right``) is only the pulse's end.
+    ``left_slope``, ``right_slope``: how steep the trace is there, px/px. ``joined``: the pulse runs into the trace, so ``left`` (or ``right``) is only the pulse's end.
     """
 
     row: int
     left: float
     right: float
+    left_slope: float
+    right_slope: float
     pulse: tuple[float, float, float, float] | None = None  # x of rise, width, height, y of foot: mm
     left_joined: bool = False
     right_joined: bool = False
@@ -45,6 +47,7 @@ class Calibration:
 
     layout: Layout
     score: float
+    joined: frozenset[int]  # rows whose pulse runs into the trace
     notes: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -123,7 +126,8 @@ def calibrate(coverage: F, traced: Traced, kx: float, ky: float, speed: float | 
     height, width = coverage.shape
     printed = tuple(Pulse(line.pulse[0] - min(1.5, 0.1 * speed), line.pulse[3], gain, line.row) for line in lines if line.pulse)
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
-    return Calibration(layout, score, notes, tuple(warnings))
+    joined = frozenset(line.row for line in lines if line.left_joined)
+    return Calibration(layout, score, joined, notes, tuple(warnings))
 
 
 def _scale(
@@ -194,9 +198,9 @@ def measure(coverage: F, traced: Traced, row: RowPath, number: int, kx: float, k
     first, last = int(pieces[0][0]), int(pieces[-1][1])
     if last - first < 20 * kx:
         return None
-    left = _edge(coverage, traced, run, first, 1)
-    right = _edge(coverage, traced, run, last, -1)
-    return Line(number, left / kx, right / kx, pulse, joined[0], joined[1])
+    left, left_slope = _edge(coverage, traced, run, first, 1)
+    right, right_slope = _edge(coverage, traced, run, last, -1)
+    return Line(number, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1])
 
 
 def _pulse(
@@ -225,33 +229,49 @@ def _pulse(
     return None
 
 
-def _edge(coverage: F, traced: Traced, run: NDArray[np.int32], column: int, way: int) -> float:
-    """px where the ink really begins (way 1) or ends (-1): covered shares of the last columns, summed."""
+def _edge(coverage: F, traced: Traced, run: NDArray[np.int32], column: int, way: int) -> tuple[float, float]:
+    """px where the trace really begins (way 1) or ends (-1), from the covered shares of its last columns, and the
+    slope there (px/px): the steeper, the less sure.
+
+    On a slope the pen's disc lacks its outer half at the end; what is missing there is added (the disc's envelope
+    integrated over its truncated part).
+    """
     height, width = coverage.shape
-    inner = [column + way * k for k in (2, 3, 4, 5) if 0 <= column + way * k < width and run[column + way * k] >= 0]
-    if not inner:
-        return column - 0.5 * way
-    r = run[column]
-    low, high = max(0, traced.runs.top[r] - 2), min(height, traced.runs.bottom[r] + 2)
-    full = float(np.median([coverage[max(0, traced.runs.top[run[c]] - 2) : traced.runs.bottom[run[c]] + 2, c].sum() for c in inner]))
-    outer = [column + way * k for k in (-2, -1, 0, 1) if 0 <= column + way * k < width]
-    covered = sum(min(1.0, float(coverage[low:high, c].sum()) / max(full, 1e-6)) for c in outer)
-    inner_end = column + way * 1.5  # px coordinate of the inner side of column + way
-    return inner_end - way * covered
+    inner = [c for k in (1, 2, 3) if 0 <= (c := column + way * k) < width and run[c] >= 0]
+    if len(inner) < 3:
+        return column - 0.5 * way, 99.0
+    top, bottom = traced.runs.top[run], traced.runs.bottom[run]
+    radius = traced.pen / 2
+    middle = (traced.runs.y0[run] + traced.runs.y1[run]) / 2
+    slope = abs(float(middle[inner[2]] - middle[inner[0]])) / 2
+    theta = np.arctan(slope)
+    s, c = np.sin(theta), np.cos(theta)
+    full = 2 * radius / c
+    lost = radius**2 * (s / c - s**3 / (2 * c) - 0.5 * (s * c + theta))
+    tall = max(bottom[column] - top[column], bottom[inner[0]] - top[inner[0]]) > traced.pen + 2.5
+    covered = 0.0 if tall else lost / full
+    for k in (column + way * k for k in (-2, -1, 0, 1)):
+        if 0 <= k < width:
+            near = column if run[k] < 0 else k
+            ink = coverage[max(0, top[near] - 2) : min(height, bottom[near] + 2), k]
+            # A nearly vertical stroke fills whole pixels by the covered share of their column.
+            covered += min(1.0, float(ink.max(initial=0.0)) if tall else float(ink.sum()) / full)
+    return column + way * 1.5 - way * covered, 3.0 if tall else slope
 
 
 def _ends(lines: list[Line], pen: float) -> tuple[float, float]:
     """Where the rows begin and end, mm: the median of the rows that agree, pulses that run into the trace left out."""
 
-    def agree(values: list[float]) -> float | None:
+    def agree(values: list[tuple[float, float]]) -> float | None:
         if not values:
             return None
-        v = np.array(values)
-        near = [v[np.abs(v - x) < 0.8] for x in v]
-        return float(np.median(max(near, key=len)))
+        v, slope = np.array(values).T
+        near = max((np.abs(v - x) < 0.8 for x in v), key=np.count_nonzero)
+        sure = near & (slope <= max(0.5, slope[near].min()))
+        return float(np.median(v[sure]))
 
-    left = agree([line.left for line in lines if not line.left_joined])
-    right = agree([line.right for line in lines if not line.right_joined])
+    left = agree([(line.left, line.left_slope) for line in lines if not line.left_joined])
+    right = agree([(line.right, line.right_slope) for line in lines if not line.right_joined])
     if left is None and right is not None:
         loose = float(np.median([line.left for line in lines]))
         left = right - round((right - loose) / 12.5 - 0.3) * 12.5
@@ -382,27 +402,25 @@ def _correlation(a: D, b: D) -> float:
 def _simultaneous(guess: _Guess, signals: list[D], left: float, cell: float, kx: float, speed: float) -> bool:
     """Whether all columns show the same seconds: the steepness summed over rows then peaks at the same places.
 
-    A perfectly regular rhythm whose beats fit the column a whole number of times looks the same; a rhythm strip below
-    (which then shows as many beats as all columns together) decides against it.
+    Without a rhythm strip, a perfectly regular rhythm whose beats fit the column a whole number of times looks the same.
     """
-    activity = []
-    for c in range(guess.columns):
-        total = np.zeros(int(cell * 4) - 4)
-        for r in range(guess.rows):
-            x = _cells(signals[r], left, cell * guess.columns, guess.columns, kx)[c]
-            step = np.abs(np.diff(np.nan_to_num(x, nan=float(np.nanmedian(x)) if np.isfinite(x).any() else 0.0), prepend=0.0))
-            total[: x.size] += np.minimum(step[: total.size], 5.0)
-        total[:2] = 0
-        activity.append(np.convolve(total, np.ones(5), "same"))
-    alike = min(_correlation(activity[0], other) for other in activity[1:])
-    if alike < 0.8:
-        return False
+    cells = [_cells(signals[r], left, cell * guess.columns, guess.columns, kx) for r in range(guess.rows)]
+    activity = [np.sum([_steepness(row[c]) for row in cells], axis=0) for c in range(guess.columns)]
     if guess.rhythm:
-        strip = _cells(signals[guess.rows], left, cell * guess.columns, guess.columns, kx)
-        steps = [np.convolve(np.minimum(np.abs(np.diff(np.nan_to_num(x), prepend=x[0] if np.isfinite(x[0]) else 0.0)), 5.0), np.ones(5), "same") for x in strip]
-        if min(_correlation(steps[c], activity[c][: steps[c].size]) for c in range(1, guess.columns)) > 0.6:
-            return False
-    return True
+        # The strip below shows all columns' seconds one after the other.
+        strip = [_steepness(x) for x in _cells(signals[guess.rows], left, cell * guess.columns, guess.columns, kx)]
+        after = np.mean([_correlation(strip[c], activity[c][: strip[c].size]) for c in range(1, guess.columns)])
+        same = np.mean([_correlation(strip[0], activity[c][: strip[0].size]) for c in range(1, guess.columns)])
+        return bool(same > after + 0.1)
+    return min(_correlation(activity[0], other) for other in activity[1:]) > 0.8
+
+
+def _steepness(x: D) -> D:
+    """(N,) mm moved from point to point, limited, and spread over a millimetre: where the beats are."""
+    level = float(np.nanmedian(x)) if np.isfinite(x).any() else 0.0
+    step = np.abs(np.diff(np.nan_to_num(x, nan=level), prepend=level))
+    step[0] = 0.0
+    return np.convolve(np.minimum(step, 5.0), np.ones(5), "same")
 
 
 def _zero(line: Line, signal: D, ky: float) -> float:

@@ -287,7 +287,7 @@ def lag_and_gain(truth: ArrayLike, estimate: ArrayLike, fs: float) -> tuple[floa
     t, near = _centred(t[usable]), near[usable]
     if t.size < 32 or not t.any() or np.ptp(near[:, reach]) == 0:
         return NAN, NAN
-    fine = np.linspace(-1, 1, 65)
+    fine: Array = np.linspace(-1, 1, 65, dtype=np.float64)
     # The variance is interpolated too, not taken of the interpolated estimate: there noise is smaller between samples.
     r = t @ near @ _sinc(fine, reach) / np.sqrt(np.maximum(near.var(axis=0) @ _sinc(fine, reach), 1e-9))
     k = min(max(int(np.argmax(r)), 1), fine.size - 2)

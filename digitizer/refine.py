@@ -4,129 +4,165 @@ do not blur the QRS.
 The forward model is the renderer's own (ecg_image_kit.raster): a disc that slides along the trace covers one interval
 [upper, lower] per sub-column. Each edge depends on one point of the trace (where the extremum is attained) and lies in one
 pixel, so the Jacobian has a handful of entries per sub-column, the normal equations are banded, and a Gauss-Newton step
-over ten seconds costs milliseconds. Against the centroid of the ink in each column this gains 5 to 15 dB on clean pages.
+over a whole page costs some 20 ms. Against the centroid of the ink in each column this gains 5 to 15 dB on clean pages.
+
+The fit starts soft and ends sharp: ink and model are first compared under a vertical blur, which lets an edge feel ink
+several pixels away, and the prior on the trace's curvature starts stiff and is relaxed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
+from scipy.sparse import csr_matrix
 
 F = NDArray[np.float32]
 D = NDArray[np.float64]
+I64 = NDArray[np.int64]
+B = NDArray[np.bool_]
+
+_BLUR = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3, 1, 1, 1, 1, 1, 1)  # px, by iteration
+_HEAT = 10.0  # how much stiffer the prior is at first
+_NOISE = 0.03  # coverage, of a pixel
+_BEND = 0.004  # mV, second difference at 500 Hz that costs nothing; a QRS bends more, and pays only logarithmically
+_ROBUST = 0.35  # coverage; ink that the model misses by more (a letter on the trace) loses its pull
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The pixels that belong to one strip: per column, rows [top, top + count) of the image (count 0: nothing known).
+    """The pixels that belong to one strip: in column ``left`` + c, rows [top[c], top[c] + start[c + 1] - start[c]).
 
-    ``values`` are their coverages one column after the other, ``weight`` their trust; ``start`` (columns + 1,) indexes them.
+    ``values`` are their coverages, one column after the other, ``weight`` their trust. A column without rows is unknown.
     """
 
     left: int
-    top: NDArray[np.int64]
-    start: NDArray[np.int64]
+    top: I64
+    start: I64
     values: D
     weight: D
 
 
 @dataclass(frozen=True, eq=False)
+class Guess:
+    """Where a strip's samples are (x0 + k step, px) and a first guess of them: ``y`` (N,) px within [low, high]."""
+
+    x0: float
+    step: float
+    y: D
+    low: D
+    high: D
+
+
+@dataclass(frozen=True, eq=False)
 class Fit:
-    """``y`` (N,) px at every sample; ``seen`` (N,) bool: ink within half a pen; ``residual``: RMS coverage error."""
+    """``y`` (N,) px at every sample; ``seen`` (N,): there is ink in its column; ``residual``: RMS error of coverage."""
 
     y: D
-    seen: NDArray[np.bool_]
+    seen: B
     residual: float
-    pen: float
 
 
-def fit_strip(
-    window: Window, y: D, x0: float, step: float, pen: float, px_per_mv: float, iterations: int = 10, sub: int = 0,
-    sigma: float = 0.03, bend_mv: float = 0.004, soft: int = 5, order: int = 2, bounds=None, robust: float = 0.35, stages=(5,5,3,3), cool: float = 1.0,
-) -> Fit:
-    """Fit one strip.
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """All strips of a page laid end to end: fine sub-columns, the pixels under them, the samples they depend on."""
+
+    sub: int
+    knot: I64  # (fine,) sample left of each sub-column
+    part: D  # (fine,) way to the next sample, 0 to 1
+    share: D  # (fine,) how much of it lies within its strip
+    used: B  # (fine,) some of it does, and its column has pixels
+    top: I64
+    first: I64
+    count: I64  # (fine,) its column's pixels: first image row, first index, number
+    values: D
+    weight: D
+    slim: I64  # columns with flat ink
+    start: I64  # (columns + 1,)
+    size: int  # samples
+    broken: I64  # second differences that span two strips
+
+
+def fit(windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, warm: bool = False) -> tuple[list[Fit], float]:
+    """Fit all strips of a page.
 
     Args:
-        window: its pixels. y: (N,) px, initial guess at samples x0 + k step (px).
-        pen: pen width, px. px_per_mv: for the prior, which is stated in mV.
+        windows, guesses: one of each per strip. pen: pen width, px, roughly.
+        px_per_mv: scale of the prior, which is stated in mV.
+        warm: the guesses are fits already, and only need a last polish.
+
+    Returns:
+        One Fit per strip, and the pen's width in px.
     """
-    columns = window.top.size
-    sub = sub or max(3, int(np.ceil(1.6 / step)))
-    centre = window.left - 0.5 + (np.arange(columns * sub) + 0.5) / sub
-    position = (centre - x0) / step
-    inside = (position >= -0.5) & (position <= y.size - 0.5)
-    knot = np.clip(np.floor(position).astype(int), 0, y.size - 2)
-    part = np.clip(position - knot, 0.0, 1.0)
-    column = np.arange(columns * sub) // sub
-    used = inside & (np.diff(window.start)[column] > 0)
-    first, count = window.start[:-1][column], np.diff(window.start)[column]
-    top = window.top[column]
-    share = np.where(used, 1.0 / sub, 0.0)
-    # A column only partly inside this strip says nothing clear about it.
-    whole = np.bincount(column, inside, minlength=columns) >= sub - 0.5
-    weight = window.weight * np.repeat(whole, np.diff(window.start))
+    problem = _assemble(windows, guesses, pen)
+    y = np.concatenate([g.y for g in guesses])
+    low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
     radius = pen / 2
-    size = y.size
-    y = y.copy()
-    slim = (np.diff(window.start) > 0) & (np.diff(window.start) <= pen + 6) & whole
-    for iteration in range(iterations):
-        reach = stages[iteration] if iteration < len(stages) else 1
-        data = window.values if reach == 1 else _blur(window, reach)
-        fine = y[knot] * (1 - part) + y[knot + 1] * part
-        upper, at_upper, lower, at_lower = _envelope(fine, radius, 1.0 / sub)
-        model, rows = _model(upper, lower, top, first, count, share, used, window.values.size, reach)
-        rest = (data - model) * weight
-        # Ink that the model cannot explain (a label that touches the trace) must not pull without bound.
-        trust = weight / (1.0 + (rest / robust) ** 2)
-        band = _normal(rows, at_upper, at_lower, knot, part, share, used, trust, rest, size, reach)
-        matrix, gradient = band
-        coefficients = np.array([1.0, -2.0, 1.0]) if order == 2 else np.array([-1.0, 3.0, -3.0, 1.0])
-        tau = bend_mv * px_per_mv
-        bend = np.convolve(y, coefficients[::-1], "valid")
-        local = cv2.blur((bend**2)[:, None], (1, soft))[:, 0]
-        heat = max(1.0, cool ** (1 - iteration / max(1, iterations - 3)))
-        prior = (sigma * heat) ** 2 / (tau**2 + local)
-        if matrix.shape[0] < order + 1:
-            matrix = np.vstack([matrix, np.zeros((order + 1 - matrix.shape[0], size))])
-        for i in range(order + 1):
-            stop = size - order + i
-            gradient[i:stop] -= prior * bend * coefficients[i]
-            for j in range(i, order + 1):
-                matrix[j - i, i:stop] += prior * coefficients[i] * coefficients[j]
-        matrix[0] += 1e-6
-        change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, check_finite=False)
-        if iteration >= 2 and slim.sum() > 20:
+    cooling = len(_BLUR) - 3
+    for iteration, blur in list(enumerate(_BLUR))[10 if warm else 0 :]:
+        data = _blurred(problem, blur)
+        model, edges = _model(problem, y, radius, blur)
+        rest = (data - model) * problem.weight
+        matrix, gradient = _normal(problem, edges, rest, blur)
+        heat = max(1.0, _HEAT ** (1 - iteration / cooling))
+        _add_prior(matrix, gradient, y, problem.broken, _NOISE * heat, _BEND * px_per_mv)
+        change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
+        y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
+        if iteration >= 2 and problem.slim.size > 50:
             # On flat stretches the ink's height is the pen's width.
-            gap = np.add.reduceat(np.append(data - model, 0.0), np.minimum(window.start[:-1], data.size))[slim]
-            radius = float(np.clip(radius + 0.5 * np.median(gap), 0.25 * pen, 1.0 * pen))
-        limit = 2.5 * reach
-        y += np.clip(change, -limit, limit)
-        if bounds is not None:
-            np.clip(y, bounds[0], bounds[1], out=y)
-        if reach == 1 and np.abs(change).max() < 0.02:
+            missing = np.add.reduceat(np.append(data - model, 0.0), problem.start[:-1])[problem.slim]
+            radius = float(np.clip(radius + 0.5 * np.median(missing), 0.3 * pen, 0.8 * pen))
+        if blur == 1 and np.abs(change).max() < 0.02:
             break
-    seen = np.zeros(size, bool)
-    hit = used & (window.weight.size > 0)
-    seen[np.clip(np.round(position[hit]).astype(int), 0, size - 1)] = True
-    error = float(np.sqrt(np.sum(weight * (window.values - model) ** 2) / max(weight.sum(), 1.0)))
-    return Fit(y, seen, error, 2 * radius)
+    model, _ = _model(problem, y, radius, 1)
+    return _split(problem, windows, guesses, y, (problem.values - model) ** 2), 2 * radius
 
 
-def initial(y0: F, y1: F, known: NDArray[np.bool_], left: int, at: D, pen: float) -> tuple[D, tuple[D, D]]:
-    """(N,) px, first guess at positions ``at`` from the ink's edges ``y0``, ``y1`` (columns,) px.
+def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, bare: int) -> float:
+    """px to add to every ``x0`` so that the strips' beginnings, drawn with a butt cap, reproduce the ink.
+
+    ``windows`` begin ``bare`` columns before x0. If x0 is late, ink is left over there; if it is early, the model draws
+    where there is none. Each shift is tried with the traces re-fitted; the strips' errors are summed with a bound, so
+    that a letter beside one of them does not decide. Returns 0.0 if no shift within 0.7 px is a clear minimum.
+    """
+    ends = np.cumsum([0] + [w.values.size for w in windows])[:-1]
+    first = [int(w.start[min(bare + 3, w.top.size)]) for w in windows]
+
+    def error(shift: float) -> float:
+        tried = [moved(g, g.y, shift) for g in guesses]
+        problem = _assemble(windows, tried, pen, edges=True)
+        y = np.concatenate([g.y for g in tried])
+        for blur in (3, 1, 1):
+            data = _blurred(problem, blur)
+            model, edges = _model(problem, y, pen / 2, blur)
+            matrix, gradient = _normal(problem, edges, (data - model) * problem.weight, blur)
+            _add_prior(matrix, gradient, y, problem.broken, _NOISE, _BEND * px_per_mv)
+            y = y + np.clip(solveh_banded(matrix, gradient, lower=True, check_finite=False), -2.5 * blur, 2.5 * blur)
+        rest = (problem.values - _model(problem, y, pen / 2, 1)[0]) ** 2
+        return float(sum(min(rest[a : a + n].sum(), 1.0) for a, n in zip(ends, first, strict=True)))
+
+    shifts = np.arange(-7, 8) * 0.1
+    errors = np.array([error(v) for v in shifts])
+    k = int(np.argmin(errors))
+    if not 0 < k < shifts.size - 1:
+        return 0.0
+    a, b, c = errors[k - 1 : k + 2]
+    return float(shifts[k] + 0.05 * (a - c) / max(a - 2 * b + c, 1e-9))
+
+
+def guess(x0: float, step: float, count: int, y0: F, y1: F, known: B, left: int, pen: float) -> Guess:
+    """First guess at ``count`` samples from the ink's edges ``y0``, ``y1`` (columns,) px, where ``known``.
 
     The pen's disc must fit inside the ink, which bounds the trace from above (a) and below (b). On flat and steep
     stretches the bounds meet; inside a spike, whose strokes run together, an upward one follows a, a downward one b.
     """
     columns = np.arange(y0.size)
     fine = np.arange(0, y0.size - 1 + 1e-9, 0.25)
-    near = np.clip(np.round(fine).astype(int), 0, y0.size - 1)
-    top = np.interp(fine, columns[known], y0[known]).astype(float)
-    bottom = np.interp(fine, columns[known], y1[known]).astype(float)
+    top = np.interp(fine, columns[known], y0[known])
+    bottom = np.interp(fine, columns[known], y1[known])
     radius = pen / 2
     reach = int(radius / 0.25)
     a, b = top + radius, bottom - radius
@@ -135,95 +171,187 @@ def initial(y0: F, y1: F, known: NDArray[np.bool_], left: int, at: D, pen: float
         to, of = slice(max(0, -k), fine.size - max(0, k)), slice(max(0, k), fine.size - max(0, -k))
         np.maximum(a[to], top[of] + h, out=a[to])
         np.minimum(b[to], bottom[of] - h, out=b[to])
-    middle = (a + b) / 2
-    y = middle.copy()
-    wide = (b - a) > max(0.6 * pen, 1.0)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], wide, [False]]).astype(np.int8)))
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+    y = (a + b) / 2
+    middle = y.copy()
+    for start, stop in _pieces((b - a) > max(0.6 * pen, 1.0)):
         sides = [middle[k] for k in (start - 1, stop) if 0 <= k < fine.size] or [middle[start]]
-        up = min(sides) - a[start:stop].min()
-        down = b[start:stop].max() - max(sides)
+        up, down = min(sides) - a[start:stop].min(), b[start:stop].max() - max(sides)
         y[start:stop] = a[start:stop] if up >= down else b[start:stop]
-    low = cv2.erode(top[:, None], np.ones((9, 1)))[:, 0] + 0.3 * pen
-    high = cv2.dilate(bottom[:, None], np.ones((9, 1)))[:, 0] - 0.3 * pen
-    low, high = np.minimum(low, middle), np.maximum(high, middle)
-    return np.interp(at, left + fine, y), (np.interp(at, left + fine, low), np.interp(at, left + fine, high))
+    around = np.ones((9, 1), np.uint8)
+    low = np.minimum(cv2.erode(top[:, None], around)[:, 0] + 0.3 * pen, middle)
+    high = np.maximum(cv2.dilate(bottom[:, None], around)[:, 0] - 0.3 * pen, middle)
+    at, grid = x0 + step * np.arange(count), left + fine
+    y = np.interp(at, grid, y)
+    # Rounded by about a pixel: sharp corners in the guess would survive as wiggles.
+    width = 2 * max(1, round(0.4 / step)) + 1
+    y = np.convolve(np.pad(y, width // 2, "edge"), np.full(width, 1 / width), "valid")
+    return Guess(x0, step, y, np.interp(at, grid, low), np.interp(at, grid, high))
 
 
-def _blur(window: Window, size: int) -> D:
-    """Vertical box blur of the values within each column (edges repeat): widens the reach of the gradient."""
-    out = np.zeros_like(window.values)
-    index = np.arange(window.values.size)
-    column = np.repeat(np.arange(window.top.size), np.diff(window.start))
-    low, high = window.start[:-1][column], window.start[1:][column] - 1
-    for k in range(-(size // 2), size // 2 + 1):
-        out += window.values[np.clip(index + k, low, high)]
-    return out / size
+def moved(g: Guess, y: D, shift: float) -> Guess:
+    """The curve ``y`` at samples that lie ``shift`` px further right than in ``g``."""
+    old = g.x0 + g.step * np.arange(g.y.size)
+    y, low, high = (np.interp(old + shift, old, v) for v in (y, g.low, g.high))
+    return Guess(g.x0 + shift, g.step, y, np.minimum(low, y), np.maximum(high, y))
 
 
-def _envelope(fine: D, radius: float, step: float) -> tuple[D, NDArray[np.int64], D, NDArray[np.int64]]:
-    """Edges of the stroke and the index of the point that makes each."""
+def _pieces(mask: B) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _assemble(windows: list[Window], guesses: list[Guess], pen: float, edges: bool = False) -> _Problem:
+    sub = max(3, int(np.ceil(1.6 / guesses[0].step)))
+    guard = int(np.ceil(pen)) + 2  # empty columns between strips: a disc never reaches across
+    knots, parts, shares, tops, counts, weights, values = [], [], [], [], [], [], []
+    offset = 0
+    for window, g in zip(windows, guesses, strict=True):
+        columns = window.top.size
+        centre = window.left - 0.5 + (np.arange(columns * sub) + 0.5) / sub
+        position = (centre - g.x0) / g.step
+        # How much of each sub-column lies within the strip, to a hair: a butt cap ends inside a pixel.
+        end = g.x0 + (g.y.size - 1) * g.step
+        share = np.clip(np.minimum(centre + 0.5 / sub - g.x0, end - centre + 0.5 / sub) * sub, 0.0, 1.0)
+        knot = np.clip(np.floor(position).astype(np.int64), 0, g.y.size - 2)
+        # A column of which less than half lies in the strip says little about it.
+        whole = share.reshape(columns, sub).mean(axis=1) >= 0.5
+        pad = np.zeros(guard * sub)
+        knots += [knot + offset, np.full(pad.size, offset, np.int64)]
+        parts += [np.clip(position - knot, 0.0, 1.0), pad]
+        shares += [share, pad]
+        rows = np.diff(window.start)
+        tops += [window.top, np.zeros(guard, np.int64)]
+        counts += [rows, np.zeros(guard, np.int64)]
+        weights.append(window.weight * np.repeat(whole | edges, rows))
+        values.append(window.values)
+        offset += g.y.size
+    rows = np.concatenate(counts)
+    start = np.concatenate([[0], np.cumsum(rows)])
+    column = np.repeat(np.arange(rows.size), sub)
+    share = np.concatenate(shares)
+    weight = np.concatenate(weights)
+    total = np.add.reduceat(np.append(weight, 0.0), start[:-1])
+    slim = np.flatnonzero((rows > 0) & (rows <= pen + 6) & (total >= rows - 0.5))
+    ends = np.cumsum([g.y.size for g in guesses])[:-1]
+    broken = np.concatenate([ends - 2, ends - 1]).astype(np.int64)
+    return _Problem(
+        sub, np.concatenate(knots), np.concatenate(parts), share, (share > 0) & (rows[column] > 0), np.concatenate(tops)[column],
+        start[:-1][column], rows[column], np.concatenate(values), weight, slim, start, offset, broken,
+    )  # fmt: skip
+
+
+def _blurred(problem: _Problem, size: int) -> D:
+    """Values under a vertical box blur within each column (its end pixels repeat)."""
+    if size == 1:
+        return problem.values
+    rows = np.diff(problem.start)
+    low, high = np.repeat(problem.start[:-1], rows), np.repeat(problem.start[1:], rows) - 1
+    index = np.arange(problem.values.size)
+    shifts = range(-(size // 2), size // 2 + 1)
+    return np.asarray(sum(problem.values[np.clip(index + k, low, high)] for k in shifts) / size)
+
+
+def _envelope(fine: D, radius: float, sub: int) -> tuple[D, I64, D, I64]:
+    """Upper and lower edge of the stroke along ``fine`` (NaN outside the strips), and the point that makes each."""
     size = fine.size
-    reach = int(np.ceil(radius / step))
+    reach = int(np.ceil(radius * sub))
+    high, low = np.where(np.isnan(fine), np.inf, fine), np.where(np.isnan(fine), -np.inf, fine)
     upper, lower = np.full(size, np.inf), np.full(size, -np.inf)
     index = np.arange(size)
     at_upper, at_lower = index.copy(), index.copy()
     for k in range(-reach, reach + 1):
-        u = k * step
-        if abs(u) >= radius and k:
+        if abs(k) >= radius * sub and k:
             continue
-        h = np.sqrt(max(radius * radius - u * u, 0.0))
+        h = np.sqrt(max(radius**2 - (k / sub) ** 2, 0.0))
         to, of = slice(max(0, -k), size - max(0, k)), slice(max(0, k), size - max(0, -k))
-        for edge, at, value, better in (
-            (upper, at_upper, fine[of] - h, np.less),
-            (lower, at_lower, fine[of] + h, np.greater),
-        ):
-            win = better(value, edge[to])
-            edge[to] = np.where(win, value, edge[to])
-            at[to] = np.where(win, index[of], at[to])
+        value = high[of] - h
+        win = value < upper[to]
+        np.copyto(upper[to], value, where=win)
+        np.copyto(at_upper[to], index[of], where=win)
+        value = low[of] + h
+        win = value > lower[to]
+        np.copyto(lower[to], value, where=win)
+        np.copyto(at_lower[to], index[of], where=win)
     return upper, at_upper, lower, at_lower
 
 
-def _model(upper: D, lower: D, top: D, first: D, count: D, share: D, used: NDArray[np.bool_], size: int, reach: int):
-    """Coverage of every pixel of the window, blurred by ``reach``, and the pixel each edge lies in (one per tap)."""
-    out = np.zeros(size + 2)
-    rows = []
-    for edge, sign in ((upper, 1.0), (lower, -1.0)):
-        for k in range(-(reach // 2), reach // 2 + 1):
-            e = np.clip(edge + k - top + 0.5, 0.0, count)
-            cell = np.minimum(e.astype(np.int64), np.maximum(count - 1, 0))
-            part = e - cell
-            index = first + cell
-            w = sign * share / reach
-            out += np.bincount(index[used], (w * (1 - part))[used], minlength=size + 2)
-            out += np.bincount(index[used] + 1, (w * part)[used], minlength=size + 2)
-            inner = used & (e > 0) & (e < count)
-            rows.append((sign, index, inner))
-    # An edge at a column's end adds to the next column's first pixel, where the other edge takes it away again.
-    return np.cumsum(out)[:size], rows
+_Edges = list[tuple[float, I64, I64, I64]]  # sign, sub-columns, pixel of the edge, point that makes it
 
 
-def _normal(rows, at_upper, at_lower, knot, part, share, used, trust, rest, size, reach):
-    """Banded J'WJ (lower form) and J'W rest. Pixels are the rows of J; each edge touches two knots."""
-    from scipy.sparse import csr_matrix
+def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges]:
+    """Coverage of every pixel under a vertical blur of ``blur`` px, and where each edge lies (one entry per tap)."""
+    fine = y[problem.knot] * (1 - problem.part) + y[problem.knot + 1] * problem.part
+    fine[problem.share <= 0] = np.nan
+    upper, at_upper, lower, at_lower = _envelope(fine, radius, problem.sub)
+    used = np.flatnonzero(problem.used)
+    first, count, top = problem.first[used], problem.count[used], problem.top[used]
+    out = np.zeros(problem.values.size + 2)
+    share = problem.share[used] / (problem.sub * blur)
+    edges: _Edges = []
+    for edge, at, sign in ((upper[used], at_upper[used], 1.0), (lower[used], at_lower[used], -1.0)):
+        for tap in range(-(blur // 2), blur // 2 + 1):
+            e = np.clip(edge + (tap + 0.5) - top, 0.0, count)
+            cell = np.minimum(e.astype(np.int64), count - 1)
+            pixel = first + cell
+            weight = sign * share * (e - cell)
+            out[:-1] += np.bincount(pixel, sign * share - weight, minlength=out.size - 1)
+            out[1:] += np.bincount(pixel, weight, minlength=out.size - 1)
+            inner = (e > 0) & (e < count)
+            edges.append((sign, used[inner], pixel[inner], at[inner]))
+    # An edge at a column's end spills into the next column's first pixel, where the other edge takes it away again.
+    return np.cumsum(out)[: problem.values.size], edges
 
-    pixel, unknown, value = [], [], []
-    for sign, index, inner in rows:
-        at = at_upper if sign > 0 else at_lower
-        k = np.flatnonzero(inner)
-        source = at[k]
-        # coverage falls as the upper edge moves down (+y), and grows as the lower one does
-        w = -sign * share[k] / reach
-        for shift, factor in ((0, 1 - part[source]), (1, part[source])):
-            pixel.append(index[k])
-            unknown.append(knot[source] + shift)
-            value.append(w * factor)
-    j = csr_matrix((np.concatenate(value), (np.concatenate(pixel), np.concatenate(unknown))), shape=(trust.size, size))
+
+def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]:
+    """J'WJ (lower banded form, at least 3 rows) and J'W rest."""
+    trust = problem.weight / (1.0 + (rest / _ROBUST) ** 2)
+    pixel, sample, value = [], [], []
+    for sign, fine, cell, at in edges:
+        # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
+        w = -sign * problem.share[fine] / (problem.sub * blur)
+        part = problem.part[at]
+        pixel += [cell, cell]
+        sample += [problem.knot[at], problem.knot[at] + 1]
+        value += [w * (1 - part), w * part]
+    shape = (trust.size, problem.size)
+    j = csr_matrix((np.concatenate(value), (np.concatenate(pixel), np.concatenate(sample))), shape=shape)
     gradient = j.T @ (trust * rest)
-    weighted = j.multiply(np.sqrt(trust)[:, None]).tocsr()
-    product = (weighted.T @ weighted).tocoo()
-    width = int(max(2, np.max(product.row - product.col, initial=0)))
-    matrix = np.zeros((width + 1, size))
+    weighted = j.copy()
+    weighted.data *= np.repeat(trust, np.diff(j.indptr))
+    product = (j.T @ weighted).tocoo()
     low = product.row >= product.col
-    matrix[(product.row - product.col)[low], product.col[low]] = product.data[low]
+    diagonal, column = (product.row - product.col)[low], product.col[low]
+    matrix = np.zeros((max(3, int(diagonal.max(initial=0)) + 1), problem.size))
+    matrix[diagonal, column] = product.data[low]
     return matrix, gradient
+
+
+def _add_prior(matrix: D, gradient: D, y: D, broken: I64, noise: float, bend: float) -> None:
+    """Second differences are small (``bend`` px) except where they are not (in a QRS): a Student-like prior, in place."""
+    second = np.diff(y, 2)
+    second[broken] = 0.0
+    local = cv2.blur((second**2)[:, None], (1, 5))[:, 0]
+    prior = noise**2 / (bend**2 + local)
+    prior[broken] = 0.0
+    force = prior * second
+    for i, a in enumerate((1.0, -2.0, 1.0)):
+        stop = y.size - 2 + i
+        gradient[i:stop] -= a * force
+        for j, b in enumerate((1.0, -2.0, 1.0)):
+            if j >= i:
+                matrix[j - i, i:stop] += a * b * prior
+    matrix[0] += 1e-6
+
+
+def _split(problem: _Problem, windows: list[Window], guesses: list[Guess], y: D, error: D) -> list[Fit]:
+    out, sample, pixel = [], 0, 0
+    for window, g in zip(windows, guesses, strict=True):
+        count, pixels = g.y.size, window.values.size
+        weight = problem.weight[pixel : pixel + pixels]
+        rows = np.diff(window.start)
+        column = np.clip(np.round(g.x0 + g.step * np.arange(count)).astype(int) - window.left, 0, rows.size - 1)
+        known = np.add.reduceat(np.append(weight, 0.0), window.start[:-1]) * (rows > 0) > 0
+        residual = float(np.sqrt(np.sum(weight * error[pixel : pixel + pixels]) / max(weight.sum(), 1.0)))
+        out.append(Fit(y[sample : sample + count], known[column], residual))
+        sample, pixel = sample + count, pixel + pixels
+    return out

@@ -37,12 +37,11 @@ class Runs:
 class Chains:
     """Runs joined where ink neither branches, merges nor ends: the pieces that tracing has to put in order.
 
-    ``of`` (runs,): chain of each run. ``first``, ``last`` (chains,): its runs at either end; sorted by starting column.
+    ``of`` (runs,): chain of each run, numbered 0 to ``count`` - 1 by starting column.
     """
 
     of: I32
-    first: I32
-    last: I32
+    count: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,9 @@ def _components(mask: NDArray[np.uint8], kx: float, ky: float) -> tuple[NDArray[
     x, y, width, height = (stats[:, k] for k in range(4))
     letter = (width >= 0.15 * kx) & (width <= 6 * kx) & (height >= 1.0 * ky) & (height <= 6 * ky)
     boxes = np.stack([x, y, x + width, y + height], axis=1)[letter]
-    return (width >= 10 * kx)[label], float(width.max()), boxes.astype(np.int32)
+    # Calibration pulses are narrower, but higher than letters.
+    long = (width >= 10 * kx) | ((width >= 3.5 * kx) & (height >= 4.5 * ky))
+    return long[label], float(width.max()), boxes.astype(np.int32)
 
 
 def _pen(runs: Runs, keep: NDArray[np.bool_]) -> float:
@@ -176,14 +177,12 @@ def chain(runs: Runs) -> Chains:
             break
         root = further
     first, of = np.unique(root, return_inverse=True)
-    last = np.zeros(first.size, np.int64)
-    np.maximum.at(last, of, np.arange(size))  # runs are sorted by column
-    return Chains(of.astype(np.int32), first.astype(np.int32), last.astype(np.int32))
+    return Chains(of.astype(np.int32), first.size)
 
 
 # Costs: per mm jumped, of a jump at all, at most for a jump; per mm without ink (inside, and before or after the trace);
 # per mm that both edges of the ink move; per mm^2 away from the baseline.
-_GAP, _SKIP, _FRESH, _ABSENT, _MARGIN, _EDGE, _AWAY = 1.0, 0.35, 2.0, 1.5, 0.25, 0.01, 0.02
+_GAP, _SKIP, _FRESH, _ABSENT, _MARGIN, _EDGE, _AWAY = 1.0, 0.35, 2.0, 1.5, 0.6, 0.01, 0.02
 
 
 def follow(
@@ -203,12 +202,16 @@ def follow(
     node = (_AWAY * _distance(runs, baseline) / ky + extra) / kx
     candidates = np.unique(chains.of[near])
     inside = np.isin(chains.of, candidates) & (runs.column >= left) & (runs.column < right)
-    cost = np.bincount(chains.of[inside], np.where(near, node, 1.0 / kx)[inside], minlength=chains.first.size)[candidates]
+    cost = np.bincount(chains.of[inside], np.where(near, node, 1.0 / kx)[inside], minlength=chains.count)[candidates]
     path = np.full(right - left, -1, np.int32)
     if not candidates.size:
         return path
-    first, last = chains.first[candidates], chains.last[candidates]
-    start, end = np.maximum(runs.column[first], left), np.minimum(runs.column[last], right - 1)
+    # Ends within the columns looked at: runs are sorted by column, so the first and last of each chain will do.
+    within = np.flatnonzero(inside)
+    _, at = np.unique(chains.of[within], return_index=True)
+    _, at_end = np.unique(chains.of[within][::-1], return_index=True)
+    first, last = within[at], within[::-1][at_end]
+    start, end = runs.column[first], runs.column[last]
     order = np.argsort(start, kind="stable")
     candidates, first, last, start, end, cost = (v[order] for v in (candidates, first, last, start, end, cost))
     in_top, in_bottom, out_top, out_bottom = runs.y0[first] / ky, runs.y1[first] / ky, runs.y0[last] / ky, runs.y1[last] / ky
@@ -217,13 +220,14 @@ def follow(
     back = np.full(first.size, -1)
     for k in range(first.size):
         best, source = margin * (start[k] - left), -1
-        before = np.flatnonzero(end[:k] < start[k])
+        # Neighbouring strips may share the column in which one ends and the next begins.
+        before = np.flatnonzero((end[:k] < start[k] + 3) & (start[:k] < start[k]))
         if before.size:
             jump = np.maximum(0.0, np.maximum(in_top[k] - out_bottom[before], out_top[before] - in_bottom[k]))
             # A graph's ink goes on at its upper or at its lower edge; ink that does so at neither is something else.
             edge = np.minimum(np.abs(in_top[k] - out_top[before]), np.abs(in_bottom[k] - out_bottom[before]))
             step = np.minimum(_GAP * jump + _SKIP * (jump > 0.15) + _EDGE * edge, _FRESH)
-            step += total[before] + absent * (start[k] - 1 - end[before])
+            step += total[before] + absent * np.maximum(0, start[k] - 1 - end[before])
             j = int(np.argmin(step))
             if step[j] < best:
                 best, source = float(step[j]), int(before[j])

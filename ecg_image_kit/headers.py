@@ -307,7 +307,8 @@ def _classic(s: _Sheet, f: Facts, c: _Scale, measured: bool) -> None:
 def _columns(s: _Sheet, f: Facts, c: _Scale, measured: bool) -> None:
     """One patient line, narrow columns of numbers, wide statements, the verdict in the middle."""
     w, left, y = s.width, s.edge, s.first
-    scale = "   ".join((f"Speed: {c.speed} mm/sec", f"Limb: {c.gain} mm/mV", f"Chest: {c.gain} mm/mV"))
+    limb, chest = c.gain.split("/")[0], c.gain.split("/")[-1]
+    scale = "   ".join((f"Speed: {c.speed} mm/sec", f"Limb: {limb} mm/mV", f"Chest: {chest} mm/mV"))
     if not s.put(scale, 0.5 * w, s.foot, "ms", "calibration"):
         s.put(c.line, left, s.foot, kind="calibration")
     s.put(f"Device: {f.serial}", left, s.foot, kind="footer")

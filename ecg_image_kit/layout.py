@@ -1,4 +1,4 @@
-"""Layout: which lead, which seconds, where on the sheet. All positions are mm, x right, y down from the top left corner."""
+"""Layout: which lead, which seconds, where on the sheet. Positions are mm, x right, y down from the top left corner."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from .errors import UsageError
 from .record import STANDARD_LEADS, Record, normalize_lead
 from .warp import Points
 
-SHEETS = {"A4": (297.0, 210.0), "Letter": (279.4, 215.9), "Legal": (355.6, 215.9), "A5": (210.0, 148.0)}  # landscape, mm
+SHEETS = {
+    "A4": (297.0, 210.0),
+    "Letter": (279.4, 215.9),
+    "Legal": (355.6, 215.9),
+    "A5": (210.0, 148.0),
+}  # landscape, mm
 CABRERA_LEADS = ("aVL", "I", "-aVR", "II", "aVF", "III", "V1", "V2", "V3", "V4", "V5", "V6")
 NAMES = ("3x4", "3x4+1R", "3x4+3R", "6x2", "6x2+1R", "12x1", "4x3", "1x1", "2x1", "3x1", "6x1")
 PULSES = ("left", "right", "first", "none")
 
-_PULSE_ROOM = 10.0  # mm kept at the row's end for the calibration pulse
+_PULSE_SECONDS, _PULSE_FOOT = 0.2, 1.5  # the pulse's width; the length of each of its feet, mm, if there is room
 
 
 @dataclass(frozen=True)
 class Strip:
     """One lead's window on the sheet: the record's seconds [start, stop), printed from (x, y) to the right.
 
-    ``(x, y)`` mm is where (start, 0 mV) lies; ``gain`` mm/mV. ``-aVR`` is aVR turned over. A rhythm strip repeats a lead.
+    ``(x, y)`` mm is where (start, 0 mV) lies; ``gain`` mm/mV. ``-aVR`` is aVR turned over. A rhythm strip repeats a
+    lead.
     """
 
     lead: str
@@ -42,12 +48,19 @@ class Strip:
 
 @dataclass(frozen=True)
 class Pulse:
-    """A calibration pulse: 1 mV for 0.2 s with short feet (IEC 60601-2-25); (x, y) mm is where its first foot starts."""
+    """A calibration pulse: 1 mV for 0.2 s with short feet (IEC 60601-2-25); its first foot starts at (x, y) mm."""
 
     x: float
     y: float
     gain: float = 10.0
     row: int = 0
+
+    def outline(self, speed: float) -> Points:
+        """(6, 2) mm: foot, 1 mV up, 0.2 s across, down, foot; at ``speed`` mm/s."""
+        wide, foot = _PULSE_SECONDS * speed, min(_PULSE_FOOT, 0.1 * speed)
+        x = self.x + np.array([0, foot, foot, foot + wide, foot + wide, 2 * foot + wide])
+        y = self.y - np.array([0, 0, 1, 1, 0, 0]) * self.gain
+        return np.stack([x, y], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -77,11 +90,19 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not (0 < self.speed < 1000 and 0 < self.gain < 1000):
-            raise UsageError(f"speed {self.speed} mm/s, gain {self.gain} mm/mV; expected positive (usual: 12.5, 25, 50; 5, 10, 20).")
+            raise UsageError(
+                f"speed {self.speed} mm/s, gain {self.gain} mm/mV; expected positive (usual: 12.5, 25, 50; 5, 10, 20)."
+            )
         if not (10 <= self.width <= 5000 and 10 <= self.height <= 5000):
             raise UsageError(f"sheet of {self.width} x {self.height} mm; expected 10 to 5000 mm a side.")
         if not self.strips:
             raise UsageError("a layout without strips; expected at least one lead.")
+        for strip in self.strips:
+            if not (strip.start < strip.stop < math.inf and strip.gain > 0):
+                raise UsageError(
+                    f"strip {strip.lead} from {strip.start} to {strip.stop} s at {strip.gain} mm/mV; expected a start "
+                    "before the stop, and a positive gain."
+                )
 
     def to_mm(self, strip: Strip, s: ArrayLike, mv: ArrayLike) -> Points:
         """(N, 2) mm on the sheet of times ``s`` (N,) seconds in the record and values ``mv`` (N,)."""
@@ -153,11 +174,15 @@ class Layout:
         """
         match = re.fullmatch(r"(\d{1,2})x(\d{1,2})(?:\+(\d)R)?", name)
         if not match or int(match[1]) * int(match[2]) == 0:
-            raise UsageError(f"layout {name!r}; expected ROWSxCOLUMNS, with +1R to +3R for rhythm strips. Usual: {', '.join(NAMES)}.")
+            raise UsageError(
+                f"layout {name!r}; expected ROWSxCOLUMNS, with +1R to +3R for rhythm strips. Usual: {', '.join(NAMES)}."
+            )
         n_rows, n_columns, n_rhythm = int(match[1]), int(match[2]), int(match[3] or 0)
         if order == "cabrera":
             if set(leads) != set(STANDARD_LEADS):
-                raise UsageError(f"Cabrera order needs the 12 standard leads; there are {', '.join(leads)}. Use order='standard'.")
+                raise UsageError(
+                    f"Cabrera order needs the 12 standard leads; there are {', '.join(leads)}. Use order='standard'."
+                )
             leads = CABRERA_LEADS
         elif order != "standard":
             raise UsageError(f"lead order {order!r}; expected standard or cabrera.")
@@ -170,19 +195,21 @@ class Layout:
                 f"{len(leads)} leads on layout {name} with {n_rows * n_columns} cells. Use more cells, or select leads."
             )
         if n_rhythm and not rhythm:
-            rhythm = [lead for lead in (*(x for x in ("II", "V1", "V5") if x in leads), *leads)][:n_rhythm]
+            rhythm = list(dict.fromkeys([*(lead for lead in ("II", "V1", "V5") if lead in leads), *leads]))[:n_rhythm]
         if len(rhythm) < n_rhythm:
             raise UsageError(f"layout {name} needs {n_rhythm} rhythm leads; {len(rhythm)} given ({', '.join(rhythm)}).")
         rows = n_rows + n_rhythm
 
-        room = 0.0 if pulse == "none" else _PULSE_ROOM
+        room = 0.0 if pulse == "none" else max(10.0, _PULSE_SECONDS * speed + 2 * _PULSE_FOOT + 2.0)
         cut = sheet == "strip"
         if cut:
             seconds = seconds or 250.0 / speed
             width, height = 2 * margin + room + seconds * speed, top + bottom + rows * 35.0
         elif isinstance(sheet, str):
             if sheet not in SHEETS:
-                raise UsageError(f"sheet {sheet!r}; expected one of {', '.join(SHEETS)}, strip, or (width, height) in mm.")
+                raise UsageError(
+                    f"sheet {sheet!r}; expected one of {', '.join(SHEETS)}, strip, or (width, height) in mm."
+                )
             width, height = SHEETS[sheet]
         else:
             width, height = sheet
@@ -190,15 +217,18 @@ class Layout:
         if seconds is None:
             # Whole half seconds per column, so that every column is equally wide and starts on the grid.
             step = 0.5 * n_columns * 25.0 / speed if speed > 25 else 0.5 * n_columns
-            seconds = min(250.0 / speed, math.floor(available / speed / step + 1e-9) * step)
+            seconds = min(250.0 / speed, max(1, math.floor(available / speed / step + 1e-9)) * step)
         if seconds <= 0 or seconds * speed > available + 1e-6:
             raise UsageError(
-                f"rows of {seconds:g} s at {speed:g} mm/s need {seconds * speed + room + 2 * margin:.0f} mm; the sheet is "
-                f"{width:g} mm wide. Use a wider sheet (--sheet strip cuts it to fit), fewer seconds or a lower speed."
+                f"rows of {seconds:g} s at {speed:g} mm/s need {seconds * speed + room + 2 * margin:.0f} mm; the sheet "
+                f"is {width:g} mm wide. Use a wider sheet (--sheet strip cuts it to fit), fewer seconds or less speed."
             )
         row_height = (height - top - bottom) / rows
         if row_height < 4:
-            raise UsageError(f"{rows} rows on {height - top - bottom:.0f} mm of paper; expected at least 4 mm each. Use a taller sheet.")
+            raise UsageError(
+                f"{rows} rows on {height - top - bottom:.0f} mm of paper; expected at least 4 mm each. "
+                "Use a taller sheet."
+            )
 
         # Rows and pulses stand on whole millimetres of the grid, as printers place them.
         x0 = float(round((width - room - seconds * speed) / 2))
@@ -228,7 +258,7 @@ class Layout:
 
     @classmethod
     def for_record(cls, record: Record, name: str = "auto", **options: Any) -> Layout:
-        """``named`` for the leads of a record: the 12 standard leads if it has them all, else all of its leads in order.
+        """``named`` for a record's leads: the 12 standard leads if it has them all, else all of its leads in order.
 
         ``auto`` is 3x4+1R for 12 leads, one row per lead up to 6, else two columns or more.
         """
@@ -240,7 +270,9 @@ class Layout:
 
 def auto_name(n: int) -> str:
     """The layout for n leads: 3x4+1R for 12, one row per lead up to 6, else two columns or more."""
-    return "3x4+1R" if n == 12 else f"{n}x1" if n <= 6 else f"{math.ceil(n / 2)}x2" if n <= 12 else f"{math.ceil(n / 3)}x3"
+    return (
+        "3x4+1R" if n == 12 else f"{n}x1" if n <= 6 else f"{math.ceil(n / 2)}x2" if n <= 12 else f"{math.ceil(n / 3)}x3"
+    )
 
 
 def missing_leads(layout: Layout, leads: Iterable[str]) -> list[str]:

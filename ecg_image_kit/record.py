@@ -22,7 +22,8 @@ STANDARD_LEADS = (*LIMB_LEADS, "V1", "V2", "V3", "V4", "V5", "V6")
 _ALIASES = {
     **{name.upper(): name for name in (*STANDARD_LEADS, "V7", "V8", "V9")},
     **{f"V{n}R": f"V{n}R" for n in range(1, 10)},
-    **{"MLI": "I", "MLII": "II", "MLIII": "III", "DI": "I", "DII": "II", "DIII": "III", "D1": "I", "D2": "II", "D3": "III"},
+    **{"MLI": "I", "MLII": "II", "MLIII": "III", "DI": "I", "DII": "II", "DIII": "III"},
+    **{"D1": "I", "D2": "II", "D3": "III"},
     **{"L1": "I", "L2": "II", "L3": "III", "VR": "aVR", "VL": "aVL", "VF": "aVF", "VX": "X", "VY": "Y", "VZ": "Z"},
     **{"X": "X", "Y": "Y", "Z": "Z", "MCL1": "MCL1", "MCL6": "MCL6", "-AVR": "-aVR"},
 }  # fmt: skip
@@ -35,7 +36,7 @@ _FROM_I_II = {
 
 
 def normalize_lead(name: str) -> str:
-    """The field's standard spelling of a lead name (``AVR`` -> ``aVR``, ``MLII`` -> ``II``); others are only stripped."""
+    """The standard spelling of a lead name (``AVR`` -> ``aVR``, ``MLII`` -> ``II``); others are only stripped."""
     key = re.sub(r"(^LEAD)|[\s_.]", "", name.strip().upper())
     return _ALIASES.get(key, name.strip())
 
@@ -46,7 +47,9 @@ def to_millivolts(unit: str) -> float:
     try:
         return factors[unit.strip().lower()]
     except KeyError:
-        raise RecordError(f"unit {unit!r} is not a voltage; expected one of mV, uV, nV, V. Convert the file first.") from None
+        raise RecordError(
+            f"unit {unit!r} is not a voltage; expected one of mV, uV, nV, V. Convert the file first."
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +75,17 @@ class Record:
         mv[~np.isfinite(mv)] = np.nan
         leads = tuple(normalize_lead(lead) for lead in self.leads)
         if mv.ndim != 2 or mv.shape[0] != len(leads):
-            raise RecordError(f"{len(leads)} lead names for signals of shape {mv.shape}; expected ({len(leads)}, samples).")
+            raise RecordError(
+                f"{len(leads)} lead names for signals of shape {mv.shape}; expected ({len(leads)}, samples)."
+            )
         if not leads or mv.shape[1] < 2:
-            raise RecordError(f"record {self.name!r} has {len(leads)} leads of {mv.shape[1]} samples; expected at least 1 of 2.")
+            raise RecordError(
+                f"record {self.name!r} has {len(leads)} leads of {mv.shape[1]} samples; expected at least 1 of 2."
+            )
         if len(set(leads)) != len(leads):
-            raise RecordError(f"record {self.name!r} has repeated lead names: {', '.join(leads)}. Rename or select leads first.")
+            raise RecordError(
+                f"record {self.name!r} has repeated lead names: {', '.join(leads)}. Rename or select leads first."
+            )
         if not (np.isfinite(self.fs) and self.fs > 0):
             raise RecordError(f"sampling rate {self.fs!r} Hz of record {self.name!r}; expected a positive number.")
         mv.setflags(write=False)
@@ -87,14 +96,15 @@ class Record:
     @property
     def duration(self) -> float:
         """Length in seconds: samples / fs."""
-        return self.mv.shape[1] / self.fs
+        return int(self.mv.shape[1]) / self.fs
 
     def lead(self, name: str) -> NDArray[np.float32]:
         """(samples,) mV of one lead."""
         try:
-            return self.mv[self.leads.index(normalize_lead(name))]
+            mv: NDArray[np.float32] = self.mv[self.leads.index(normalize_lead(name))]
         except ValueError:
             raise RecordError(f"no lead {name!r} in record {self.name!r}; it has {', '.join(self.leads)}.") from None
+        return mv
 
     def select(self, leads: Iterable[str]) -> Record:
         """The named leads only, in the order asked for."""
@@ -107,7 +117,7 @@ class Record:
         return replace(self, mv=self.mv[:, a:b])
 
     def resample(self, fs: float) -> Record:
-        """Band-limited resampling to ``fs`` Hz. Unknown samples stay unknown (their neighbours see them interpolated)."""
+        """Band-limited resampling to ``fs`` Hz. Unknown samples stay so (their neighbours see them interpolated)."""
         if fs == self.fs:
             return self
         return replace(self, mv=resample(self.mv, self.fs, fs), fs=fs)
@@ -131,21 +141,34 @@ class Record:
         signals = {**dict(zip(self.leads, self.mv, strict=True)), **dict(zip(missing, added, strict=True))}
         order = [*LIMB_LEADS, *(lead for lead in self.leads if lead not in LIMB_LEADS)]
         derived = [*self.meta.get("derived", ()), *missing]
-        return replace(self, leads=tuple(order), mv=np.stack([signals[lead] for lead in order]), meta={**self.meta, "derived": derived})
+        return replace(
+            self,
+            leads=tuple(order),
+            mv=np.stack([signals[lead] for lead in order]),
+            meta={**self.meta, "derived": derived},
+        )
 
     def check_amplitude(self) -> Record:
-        """Warn if the median lead's range is under 0.05 mV or over 20 mV, naming the likely unit error. Returns self."""
+        """Warn if the median lead spans under 0.05 mV or over 20 mV, naming the likely unit error. Returns self."""
         known = np.isfinite(self.mv).any(axis=1)
         if known.any():
             spread = float(np.median(np.nanmax(self.mv[known], axis=1) - np.nanmin(self.mv[known], axis=1)))
             if spread > 20:
-                guess = "microvolts read as millivolts" if spread < 2e4 else "raw ADC counts or nanovolts read as millivolts"
+                guess = (
+                    "microvolts read as millivolts"
+                    if spread < 2e4
+                    else "raw ADC counts or nanovolts read as millivolts"
+                )
                 hint = f"expected 0.05 to 20 mV; probably {guess}"
             elif 0 < spread < 0.05:
                 hint = "expected 0.05 to 20 mV; probably volts read as millivolts, or a wrong ADC gain"
             else:
                 return self
-            warnings.warn(f"record {self.name!r}: the median lead spans {spread:.3g} mV; {hint}.", ImplausibleAmplitude, stacklevel=2)
+            warnings.warn(
+                f"record {self.name!r}: the median lead spans {spread:.3g} mV; {hint}.",
+                ImplausibleAmplitude,
+                stacklevel=2,
+            )
         return self
 
     # Files. Readers for whole data sets are in ecg_image_kit.sources.
@@ -174,7 +197,10 @@ class Record:
         """Write ``time_s`` and one column per lead, mV; unknown samples are empty cells."""
         t = np.arange(self.mv.shape[1]) / self.fs
         rows = ["time_s," + ",".join(self.leads)]
-        columns = [[f"{s:.9g}" for s in t], *([("" if np.isnan(v) else f"{v:.4f}") for v in lead] for lead in self.mv.tolist())]
+        columns = [
+            [f"{s:.9g}" for s in t],
+            *([("" if np.isnan(v) else f"{v:.4f}") for v in lead] for lead in self.mv.tolist()),
+        ]
         rows += [",".join(cells) for cells in zip(*columns, strict=True)]
         atomic_write(Path(path), ("\n".join(rows) + "\n").encode())
 

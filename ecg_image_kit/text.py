@@ -206,7 +206,7 @@ def _glyph(char: str, font: str, cap: float, bold: bool) -> _Mask:
     pen = 2 * round((face.pen * cap - 1) / 2) + 1  # odd: see below
     up, side = math.ceil(1.3 * cap), math.ceil(0.3 * cap)
     advance = _unit(face) * strokefont.advance(char, face) * cap
-    ink = np.zeros((up + math.ceil(0.5 * cap), math.ceil(advance) + 2 * side), np.uint8)
+    ink: U8 = np.zeros((up + math.ceil(0.5 * cap), math.ceil(advance) + 2 * side), np.uint8)
     # Paths in 1/16 px; pixel centres lie at integers, so the baseline, an edge, is at up - 0.5.
     origin = (side - 0.5, up - 0.5 - pen / 2)
     paths = [np.rint((path * (cap - pen) + origin) * 16).astype(np.int32) for path in strokefont.strokes(char, face)]

@@ -46,7 +46,7 @@ class Homography:
 
     @classmethod
     def dpi(cls, dpi: float) -> Homography:
-        """mm on a sheet -> pixels of its image: the sheet's corner is the outer corner of pixel (0, 0), at (-0.5, -0.5)."""
+        """mm on a sheet -> px of its image: the sheet's corner is the outer corner of pixel (0, 0), at (-0.5, -0.5)."""
         k = dpi / 25.4
         return cls.affine(k, 0, -0.5, 0, k, -0.5)
 
@@ -67,7 +67,7 @@ class Homography:
 
     @cached_property
     def inverse(self) -> Homography:
-        return Homography(np.linalg.inv(self.matrix))
+        return Homography(np.linalg.inv(self.matrix).astype(np.float64))
 
     def to_json(self) -> dict[str, Any]:
         return {"homography": self.matrix.tolist()}
@@ -106,4 +106,6 @@ def from_json(data: Mapping[str, Any]) -> Warp:
         return Homography(np.array(data["homography"]))
     if "chain" in data:
         return Chain(tuple(from_json(part) for part in data["chain"]))
-    raise PageError(f"unknown kind of warp {sorted(data)}; expected homography or chain. Was it written by a newer version?")
+    raise PageError(
+        f"unknown kind of warp {sorted(data)}; expected homography or chain. Was it written by a newer version?"
+    )

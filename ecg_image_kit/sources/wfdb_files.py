@@ -166,11 +166,11 @@ def _read_plain(header: Header, path: Path) -> tuple[_Signal, ...] | None:
         raise RecordError(
             f"{file}: {digital.size // n} samples of {n} signals; the header says {samples}. The file is cut short."
         )
-    digital = digital[: samples * n].reshape(samples, n).T
+    by_lead = digital[: samples * n].reshape(samples, n).T
     gains = [_gain(line)[0] for line in lines]
     baselines = [int(line["baseline"] or line["zero"] or 0) for line in lines]
-    values = (digital.astype(np.float64) - np.array(baselines)[:, None]) / np.array(gains)[:, None]
-    values[digital == -32768] = np.nan
+    values = (by_lead.astype(np.float64) - np.array(baselines)[:, None]) / np.array(gains)[:, None]
+    values[by_lead == -32768] = np.nan
     return tuple(
         _Signal(line["name"].strip(), row, line["unit"] or "mV", header.fs, _gain(line)[1])
         for line, row in zip(lines, values, strict=True)

@@ -1,0 +1,1 @@
+"""Generators of ECG records: neural networks that make signals or pages come here."""
