@@ -1,1 +1,13 @@
-"""Photographs of paper ECGs back into records."""
+"""Paper ECGs back to time series.
+
+    >>> import digitizer
+    >>> reading = digitizer.read("scan.png")
+    >>> reading.record, reading.confidence, reading.warnings
+"""
+
+from .locate import GridNotFound
+from .pipeline import Reading, read
+from .segment import NoInk
+from .trace import NoTrace
+
+__all__ = ["GridNotFound", "NoInk", "NoTrace", "Reading", "read"]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ecg_image_kit.layout import CABRERA_LEADS, Layout, Pulse, Strip
 from ecg_image_kit.record import STANDARD_LEADS
 
+from .segment import Ink
 from .trace import NoTrace, RowPath, Traced
 
 D = NDArray[np.float64]
@@ -28,7 +29,8 @@ _SPEEDS, _GAINS = (12.5, 25.0, 50.0, 100.0), (2.5, 5.0, 10.0, 20.0, 40.0)
 class Line:
     """One row in mm: where its signal begins and ends (sub-pixel), and its calibration pulse, if any.
 
-    ``left_slope``, ``right_slope``: how steep the trace is there, px/px. ``joined``: the pulse runs into the trace, so ``left`` (or ``right``) is only the pulse's end.
+    ``left_slope``, ``right_slope``: how steep the trace is there, px/px. ``joined``: the pulse runs into the trace, so ``left`` (or ``right``) is only the pulse's end;
+    ``left_ruled``: a ruled line stands there.
     """
 
     row: int
@@ -39,6 +41,7 @@ class Line:
     pulse: tuple[float, float, float, float] | None = None  # x of rise, width, height, y of foot: mm
     left_joined: bool = False
     right_joined: bool = False
+    left_ruled: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Calibration:
 
     layout: Layout
     score: float
-    joined: frozenset[int]  # rows whose pulse runs into the trace
+    hidden: frozenset[int]  # rows whose beginning cannot be seen: a pulse or a ruled line runs into it
     notes: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -67,18 +70,19 @@ class _Guess:
 _I_II = {"I": (1, 0), "II": (0, 1), "III": (-1, 1), "aVR": (-0.5, -0.5), "aVL": (1, -0.5), "aVF": (-0.5, 1), "-aVR": (0.5, 0.5)}
 
 
-def calibrate(coverage: F, traced: Traced, kx: float, ky: float, speed: float | None = None, gain: float | None = None) -> Calibration:
+def calibrate(ink: Ink, traced: Traced, kx: float, ky: float, speed: float | None = None, gain: float | None = None) -> Calibration:
     """Scale and layout of an upright page whose rows were followed.
 
     Args:
-        coverage: (H, W) ink. kx, ky: px per mm.
+        ink: of the page. kx, ky: px per mm.
         speed: mm/s, gain: mm/mV, if known; else read from the pulses, else assumed to be 25 and 10 and said so.
 
     Raises:
         NoTrace: no row longer than a second.
     """
     pen = traced.pen / ky
-    lines = [line for k, row in enumerate(traced.rows) if (line := measure(coverage, traced, row, k, kx, ky)) is not None]
+    coverage = ink.coverage
+    lines = [line for k, row in enumerate(traced.rows) if (line := measure(ink, traced, row, k, kx, ky)) is not None]
     if not lines:
         raise NoTrace("no row of ink is longer than 20 mm; expected at least a second of a lead.")
     notes: dict[str, str] = {}
@@ -126,8 +130,8 @@ def calibrate(coverage: F, traced: Traced, kx: float, ky: float, speed: float | 
     height, width = coverage.shape
     printed = tuple(Pulse(line.pulse[0] - min(1.5, 0.1 * speed), line.pulse[3], gain, line.row) for line in lines if line.pulse)
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
-    joined = frozenset(line.row for line in lines if line.left_joined)
-    return Calibration(layout, score, joined, notes, tuple(warnings))
+    hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
+    return Calibration(layout, score, hidden, notes, tuple(warnings))
 
 
 def _scale(
@@ -153,7 +157,7 @@ def row_levels(traced: Traced, row: int, kx: float, ky: float) -> D:
     return np.where(run >= 0, middle, np.nan).astype(np.float64)
 
 
-def measure(coverage: F, traced: Traced, row: RowPath, number: int, kx: float, ky: float) -> Line | None:
+def measure(ink: Ink, traced: Traced, row: RowPath, number: int, kx: float, ky: float) -> Line | None:
     """Ends and calibration pulse of a row; None if it is shorter than 20 mm."""
     run = row.run
     there = np.flatnonzero(run >= 0)
@@ -198,9 +202,15 @@ def measure(coverage: F, traced: Traced, row: RowPath, number: int, kx: float, k
     first, last = int(pieces[0][0]), int(pieces[-1][1])
     if last - first < 20 * kx:
         return None
-    left, left_slope = _edge(coverage, traced, run, first, 1)
-    right, right_slope = _edge(coverage, traced, run, last, -1)
-    return Line(number, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1])
+    left, left_slope = _edge(ink.coverage, traced, run, first, 1)
+    right, right_slope = _edge(ink.coverage, traced, run, last, -1)
+    # A ruled line at the row's beginning stands where its time does, and hides the very first ink.
+    ruled = ink.rulings[(ink.rulings[:, 1] < row.baseline) & (ink.rulings[:, 1] + ink.rulings[:, 3] > row.baseline)]
+    middle = ruled[:, 0] + (ruled[:, 2] - 1) / 2
+    at_line = middle[np.abs(middle - left) < 0.6 * kx]
+    if at_line.size:
+        left, left_slope = float(at_line[0]), 0.0
+    return Line(number, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], bool(at_line.size))
 
 
 def _pulse(
@@ -256,7 +266,8 @@ def _edge(coverage: F, traced: Traced, run: NDArray[np.int32], column: int, way:
             ink = coverage[max(0, top[near] - 2) : min(height, bottom[near] + 2), k]
             # A nearly vertical stroke fills whole pixels by the covered share of their column.
             covered += min(1.0, float(ink.max(initial=0.0)) if tall else float(ink.sum()) / full)
-    return column + way * 1.5 - way * covered, 3.0 if tall else slope
+    # ... and is as sure as a flat stretch; what lies between depends on how the slope goes on.
+    return column + way * 1.5 - way * covered, 0.3 if tall else slope
 
 
 def _ends(lines: list[Line], pen: float) -> tuple[float, float]:

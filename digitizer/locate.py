@@ -175,9 +175,9 @@ def _pitch(spectra: list[tuple[D, D]], given: float | None, size: int) -> tuple[
             f"{k * 5:.1f} px). Give --px-per-mm, or check that the image is a flat ECG on grid paper."
         )
     h = heights[:, best]
-    if h[5] > 0.7 and h[1:5].mean() > 0.25:
+    if h[5] > 0.7 and 0.25 < h[1:5].mean() < h[5] - 0.2:  # lines of 5 mm alone have all harmonics alike
         return k, f"minor and major lines: 1 mm is {np.exp(h[5]):.1f}, 5 mm harmonics {np.exp(h[1:5].mean()):.1f} times their surroundings", contrast
-    if h[5] > 0.7:
+    if h[5] > 0.7 and h[1:5].mean() <= 0.25:
         # Only one family of lines. As 1 mm it would make the page size / k mm long; as 5 mm, five times that.
         if size / k < 700:
             return k, f"minor lines only, taken for 1 mm because the page is then {size / k:.0f} mm long", contrast
@@ -198,7 +198,7 @@ def _phase_fit(dark: F, bands: tuple[D, D], period: float, minor: bool) -> tuple
     """
     profiles, y = bands
     size = profiles.shape[1]
-    harmonic = 5 if minor else 1  # of 5 mm
+    harmonic = 5 if minor else 1  # of 5 mm; lines 5 mm apart that were rounded to pixels have poor higher harmonics
     f = harmonic / (5 * period)
     f = _refine_frequency(profiles, f)
     window = int(np.clip(round(12 / f), 48, max(48, size // 3)))
@@ -232,9 +232,44 @@ def _phase_fit(dark: F, bands: tuple[D, D], period: float, minor: bool) -> tuple
     vector = np.array([f + plane[0] / (2 * np.pi), plane[1] / (2 * np.pi)]) * mm
     offset = (plane[2] - plane[0] * xs.mean() - plane[1] * ys.mean()) / (2 * np.pi) * mm
     residual = float(np.sqrt(np.sum(w * rest**2) / np.sum(w)) / (2 * np.pi) * mm)
-    if harmonic == 5:
+    if minor:
         offset += _major_phase(dark, vector, offset)
+    else:
+        vector, offset = _line_fit(profiles, y, vector, offset)
     return vector, float(offset), residual
+
+
+def _line_fit(profiles: D, y: D, vector: D, offset: float) -> tuple[D, float]:
+    """Vector and offset from the lines' own positions: the centroid of every 5 mm line in every band, fitted by a plane.
+
+    Done for grids without 1 mm lines, whose few lines a local phase sees badly among text and separators.
+    """
+    reach = 0.45 / vector[0]  # px
+    size = profiles.shape[1]
+    lines = np.arange(np.ceil(offset / 5 + 1e-6), (vector[0] * size + offset) / 5) * 5.0
+    span = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
+    found = []
+    for row, profile in zip(y, profiles, strict=True):
+        at = (lines - offset - vector[1] * row) / vector[0]
+        at = at[(at > span[-1] + 1) & (at < size - span[-1] - 2)]
+        index = np.round(at).astype(int)[:, None] + span
+        window = profile[index]
+        window = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None) * (np.abs(index - at[:, None]) <= reach)
+        mass = window.sum(axis=1)
+        ok = mass > 0.3 * max(float(np.median(mass)), 1e-6)
+        centre = (window * index).sum(axis=1)[ok] / mass[ok]
+        mm = vector[0] * centre + vector[1] * row + offset
+        found.append(np.stack([centre, np.full(centre.size, row), mm - 5 * np.round(mm / 5)], axis=1))
+    x, rows, error = np.concatenate(found).T
+    if x.size < 12:
+        return vector, offset
+    a = np.stack([x - x.mean(), rows - rows.mean(), np.ones_like(x)], axis=1)
+    plane = np.zeros(3)
+    for spread in (0.3, 0.15, 0.1, 0.1):
+        rest = error - a @ plane
+        w = np.exp(-0.5 * (rest / spread) ** 2)
+        plane += np.linalg.solve((a * w[:, None]).T @ a + np.diag([1e-9, 1e-9, 1e-12]), (a * w[:, None]).T @ rest)
+    return vector - plane[:2], float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * rows.mean()))
 
 
 def _refine_frequency(profiles: D, f: float) -> float:

@@ -82,9 +82,9 @@ def read(
         image = read_image(image)
     grid = locate(image, px_per_mm)
     upright = rectify(image, grid)
-    ink = segment(upright.image)
+    ink = segment(upright.image, upright.kx, upright.ky)
     traced = trace(ink.coverage, upright.kx, upright.ky)
-    calibration = calibrate(ink.coverage, traced, upright.kx, upright.ky, speed, gain)
+    calibration = calibrate(ink, traced, upright.kx, upright.ky, speed, gain)
     strips, fits, pen = _refine(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
     return _reading(image, name, fs, grid, upright, calibration, fits, pen)
@@ -165,7 +165,7 @@ def _start(
     windows, guesses = [], []
     for k, found in fits.items():
         strip, path, first = layout.strips[k], paths[k], spans[k][0]
-        if strip.row in calibration.joined or abs(strip.x - layout.strips[0].x) > 1e-6 or first < bare:
+        if strip.row in calibration.hidden or abs(strip.x - layout.strips[0].x) > 1e-6 or first < bare:
             continue
         padded = np.concatenate([np.full(bare, -1, np.int32), path])[:length]
         known = (padded >= 0) & ~shared[padded]

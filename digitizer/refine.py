@@ -126,7 +126,7 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
 
     ``windows`` begin ``bare`` columns before x0. If x0 is late, ink is left over there; if it is early, the model draws
     where there is none. Each shift is tried with the traces re-fitted; the strips' errors are summed with a bound, so
-    that a letter beside one of them does not decide. Returns 0.0 if no shift within 0.7 px is a clear minimum.
+    that a letter beside one of them does not decide. Returns 0.0 if no shift within 1.5 px is a clear minimum.
     """
     ends = np.cumsum([0] + [w.values.size for w in windows])[:-1]
     first = [int(w.start[min(bare + 3, w.top.size)]) for w in windows]
@@ -144,13 +144,16 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
         rest = (problem.values - _model(problem, y, pen / 2, 1)[0]) ** 2
         return float(sum(min(rest[a : a + n].sum(), 1.0) for a, n in zip(ends, first, strict=True)))
 
-    shifts = np.arange(-7, 8) * 0.1
-    errors = np.array([error(v) for v in shifts])
-    k = int(np.argmin(errors))
-    if not 0 < k < shifts.size - 1:
-        return 0.0
+    best = 0.0
+    for step, reach in ((0.3, 5), (0.1, 3)):
+        shifts = best + step * np.arange(-reach, reach + 1)
+        errors = np.array([error(v) for v in shifts])
+        k = int(np.argmin(errors))
+        if not 0 < k < shifts.size - 1:
+            return 0.0
+        best = float(shifts[k])
     a, b, c = errors[k - 1 : k + 2]
-    return float(shifts[k] + 0.05 * (a - c) / max(a - 2 * b + c, 1e-9))
+    return best + 0.05 * float((a - c) / max(a - 2 * b + c, 1e-9))
 
 
 def guess(x0: float, step: float, count: int, y0: F, y1: F, known: B, left: int, pen: float) -> Guess:

@@ -13,8 +13,9 @@ HERE = Path(__file__).parent
 
 
 def save(image: NDArray[np.uint8], name: str) -> None:
-    """As a PNG of 64 colours, which is plenty for a sheet of paper and a quarter of the size."""
-    Image.fromarray(image).quantize(64, dither=Image.Dither.NONE).save(HERE / name, optimize=True)
+    """As a PNG of 256 colours, which differ from the image's by 12 of 255 at most: a quarter of the size."""
+    palette = Image.fromarray(image).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(HERE / name, optimize=True)
 
 
 page = render(open_source("samples").load("00001"), dpi=120)

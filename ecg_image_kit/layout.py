@@ -89,10 +89,7 @@ class Layout:
     top: float = 30.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.speed < 1000 and 0 < self.gain < 1000):
-            raise UsageError(
-                f"speed {self.speed} mm/s, gain {self.gain} mm/mV; expected positive (usual: 12.5, 25, 50; 5, 10, 20)."
-            )
+        _check_scale(self.speed, self.gain)
         if not (10 <= self.width <= 5000 and 10 <= self.height <= 5000):
             raise UsageError(f"sheet of {self.width} x {self.height} mm; expected 10 to 5000 mm a side.")
         if not self.strips:
@@ -172,6 +169,7 @@ class Layout:
         Raises:
             UsageError: unknown name, too many leads, or rows that do not fit the sheet.
         """
+        _check_scale(speed, gain)
         match = re.fullmatch(r"(\d{1,2})x(\d{1,2})(?:\+(\d)R)?", name)
         if not match or int(match[1]) * int(match[2]) == 0:
             raise UsageError(
@@ -215,7 +213,7 @@ class Layout:
             width, height = sheet
         available = width - 2 * margin - room
         if seconds is None:
-            # Whole half seconds per column, so that every column is equally wide and starts on the grid.
+            # 250 mm; where they do not fit, whole half seconds per column, so that columns start on the grid.
             step = 0.5 * n_columns * 25.0 / speed if speed > 25 else 0.5 * n_columns
             seconds = min(250.0 / speed, max(1, math.floor(available / speed / step + 1e-9)) * step)
         if seconds <= 0 or seconds * speed > available + 1e-6:
@@ -231,9 +229,9 @@ class Layout:
             )
 
         # Rows and pulses stand on whole millimetres of the grid, as printers place them.
-        x0 = float(round((width - room - seconds * speed) / 2))
+        x0 = float(math.floor((width - room - seconds * speed) / 2 + 0.5))
         x = x0 + (room if pulse in ("left", "first") else 0.0)
-        baselines = [float(round(top + (r + 0.5) * row_height)) for r in range(rows)]
+        baselines = [float(math.floor(top + (r + 0.5) * row_height + 0.5)) for r in range(rows)]
         cell = seconds / n_columns
 
         def gain_of(lead: str) -> float:
@@ -266,6 +264,11 @@ class Layout:
         if set(STANDARD_LEADS) <= set(leads) and (name != "auto" or len(leads) == 12):
             leads = STANDARD_LEADS
         return cls.named(auto_name(len(leads)) if name == "auto" else name, leads, **options)
+
+
+def _check_scale(speed: float, gain: float) -> None:
+    if not (0 < speed < 1000 and 0 < gain < 1000):
+        raise UsageError(f"speed {speed} mm/s, gain {gain} mm/mV; expected positive (usual: 12.5, 25, 50; 5, 10, 20).")
 
 
 def auto_name(n: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from . import warp as warps
 from .errors import PageError, UsageError
 from .layout import Layout, Pulse, Strip
-from .record import Record, atomic_write
+from .record import Record, atomic_write, resample
 from .warp import Chain, Homography, Points, Warp
 
 FORMATS = ("png", "jpg", "webp")
@@ -41,6 +42,13 @@ class Trace:
     def s(self) -> NDArray[np.float64]:
         """(N,) seconds in the record."""
         return self.start + np.arange(self.mv.size) / self.fs
+
+    def upsampled(self) -> Trace:
+        """At 400 Hz at least, as it is drawn: band-limited, for a polyline through 100 Hz samples would cut the QRS."""
+        if self.fs >= 400 or self.mv.size < 2:
+            return self
+        fs = self.fs * math.ceil(500 / self.fs)
+        return replace(self, fs=fs, mv=resample(self.mv, self.fs, fs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +152,17 @@ class Page:
         """
         out = np.zeros(self.image.shape[:2], np.uint8)
         if kind == "leads":
-            pen = float(self.style.get("pen_width", 0.3))
+            pen = float(self.style.get("pen_width", 0.3)) * _pitch(self)
             strips = list(self.layout.strips)
             for trace in self.traces:
-                self._polyline(out, self.mm(trace), pen, strips.index(trace.strip) + 1)
+                dense = trace.upsampled()
+                known = np.isfinite(dense.mv)
+                px = np.clip(self.mm_to_px(np.where(known[:, None], self.mm(dense), 0.0)), -1e6, 1e6)
+                for piece in np.split(np.arange(known.size), np.flatnonzero(np.diff(known)) + 1):
+                    if known[piece[0]]:
+                        _stroke(out, px[piece], pen, strips.index(trace.strip) + 1)
         elif kind == "grid":
-            for major, pen in ((False, self.style.get("minor_width", 0.1)), (True, self.style.get("major_width", 0.2))):
-                for line in self.grid_lines(major):
-                    self._polyline(out, line, float(pen), 1 + major)
+            self._mark_grid(out)
         elif kind == "text":
             for k, box in enumerate(self.boxes):
                 corners = np.round(self.mm_to_px(box.outline) * 16).astype(np.int32)
@@ -163,35 +174,56 @@ class Page:
     def grid_lines(self, major: bool = True, step: float = 5.0) -> list[Points]:
         """Grid lines as (N, 2) mm, a vertex every ``step`` mm: the 5 mm lines if ``major``, else those between them."""
         lines: list[Points] = []
-        for axis, length, other in (
-            (0, self.layout.width, self.layout.height),
-            (1, self.layout.height, self.layout.width),
-        ):
-            along = np.append(np.arange(0, other, step), other)
-            for k in range(int(length) + 1):
+        for axis in (0, 1):
+            (low, high), (begin, end) = self._grid_range(axis), self._grid_range(1 - axis)
+            along = np.append(np.arange(begin, end, step), end)
+            for k in range(math.ceil(low), math.floor(high) + 1):
                 if (k % 5 == 0) == major:
                     line = np.empty((along.size, 2))
                     line[:, axis], line[:, 1 - axis] = k, along
                     lines.append(line)
         return lines
 
+    def _grid_range(self, axis: int) -> tuple[float, float]:
+        """mm where the grid begins and ends, along x (0) or y (1)."""
+        margin = float(self.style.get("grid_margin", 0.0))
+        return margin, (self.layout.width, self.layout.height)[axis] - margin
+
     def dense_map(self, step: int = 1) -> NDArray[np.float32]:
         """(ceil(H / step), ceil(W / step), 2) mm on the sheet of every ``step``-th pixel's centre."""
         height, width = self.image.shape[:2]
-        x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
-        mm: NDArray[np.float32] = self.mm_to_px.inverse(np.stack([x, y], -1).reshape(-1, 2)).astype(np.float32)
-        return mm.reshape(*x.shape, 2)
+        x, y = np.arange(0, width, step), np.arange(0, height, step)
+        out = np.empty((y.size, x.size, 2), np.float32)
+        for top in range(0, y.size, 256):
+            out[top : top + 256] = self._mm_of(x, y[top : top + 256])
+        return out
 
-    def _polyline(self, out: NDArray[np.uint8], mm: Points, pen: float, value: int) -> None:
-        known: NDArray[np.bool_] = np.isfinite(mm[:, 0]) & np.isfinite(mm[:, 1])
-        px = self.mm_to_px(np.where(known[:, None], mm, 0.0))
-        scale = 0.0  # px/mm
-        if known.sum() > 1:
-            in_px, in_mm = (np.linalg.norm(np.diff(xy[known], axis=0), axis=1) for xy in (px, mm))
-            scale = float(np.median(in_px / in_mm))
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
-        pieces = [np.round(px[a:b] * 16).astype(np.int32) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-        cv2.polylines(out, pieces, False, value, max(1, round(pen * scale)), cv2.LINE_8, 4)
+    def _mark_grid(self, out: NDArray[np.uint8]) -> None:
+        """Minor lines or dots as 1, then 5 mm lines as 2; each to the nearest pixel, and none under a pixel wide."""
+        if self.style.get("grid") == "none":
+            return
+        minor, pitch = self.style.get("minor", "line"), _pitch(self)
+        thin, thick = (float(self.style.get(f"{k}_width", mm)) * pitch for k, mm in (("minor", 0.1), ("major", 0.2)))
+        if minor == "dots":
+            x, y = (np.arange(math.ceil(a), math.floor(b) + 1) for a, b in map(self._grid_range, (0, 1)))
+            centre = self.mm_to_px(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
+            size = max(1, round(2 * thin))
+            for i, j in np.ndindex(size, size):
+                at = np.round(centre + (np.array([i, j]) - (size - 1) / 2)).astype(np.int64)
+                at = at[((at >= 0) & (at < out.shape[::-1])).all(axis=1)]
+                out[at[:, 1], at[:, 0]] = 1
+        for lines, value, pen in (
+            (self.grid_lines(False) if minor == "line" else [], 1, thin),
+            (self.grid_lines(), 2, thick),
+        ):
+            wide = 2 * round((pen - 1) / 2) + 1  # OpenCV draws 1, and odd widths when asked for two less
+            points = [np.round(np.clip(self.mm_to_px(line), -1e6, 1e6) * 16).astype(np.int32) for line in lines]
+            cv2.polylines(out, points, False, value, 1 if wide <= 1 else 2 if wide == 3 else wide - 2, cv2.LINE_8, 4)
+
+    def _mm_of(self, x: NDArray[np.intp], y: NDArray[np.intp]) -> Points:
+        """(len(y), len(x), 2) mm on the sheet of these columns and rows of pixels."""
+        xy = np.stack(np.meshgrid(x, y), -1)
+        return self.mm_to_px.inverse(xy.reshape(-1, 2)).reshape(xy.shape)
 
     # Files
 
@@ -308,6 +340,25 @@ class Page:
         chain = warps.from_json(truth["mm_to_px"])
         mm_to_px = chain if isinstance(chain, Chain) else Chain((chain,))
         return cls(image, layout, traces, boxes, mm_to_px, truth["style"], tuple(truth["history"]), truth["meta"])
+
+
+def _stroke(out: NDArray[np.uint8], px: Points, pen: float, value: int) -> None:
+    """Mark the pixels that a stroke (N, 2) ``pen`` px wide covers by half or more; it is never under 1.25 px wide.
+
+    OpenCV draws whole and odd widths only (asked for an odd one, two wider): drawn 4 times larger, both matter less.
+    """
+    fine, pad = 4, math.ceil(pen) + 2
+    low = np.maximum(np.floor(px.min(axis=0)).astype(int) - pad, 0)
+    high = np.minimum(np.ceil(px.max(axis=0)).astype(int) + pad + 1, out.shape[::-1])
+    if (high <= low).any():
+        return
+    wide, tall = (high - low).tolist()
+    large = np.zeros((tall * fine, wide * fine), np.uint8)
+    points = np.round(((px - low + 0.5) * fine - 0.5) * 16).astype(np.int32)
+    odd = 2 * round((max(pen, 1.25) * fine - 1) / 2) + 1
+    cv2.polylines(large, [points], False, 255, max(1, odd - 2), cv2.LINE_8, 4)
+    covered = cv2.resize(large, (wide, tall), interpolation=cv2.INTER_AREA)
+    out[low[1] : high[1], low[0] : high[0]][covered >= 128] = value
 
 
 def _beside(stem: Path, suffix: str) -> Path:

@@ -1,6 +1,6 @@
 """Record -> page -> reading -> SNR, offline, on the bundled synthetic records. Writes its pictures into ./quickstart.
 
-    python examples/quickstart.py [FOLDER]
+python examples/quickstart.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ecg_image_kit import Page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,3 +31,15 @@ def test_quickstart(tmp_path: Path) -> None:
         assert Page.load(folder / f"{name}.png").meta["synthetic"] is True
     for suffix in ("csv", "json", "overlay.png"):
         assert (folder / f"00001.reading.{suffix}").stat().st_size > 1000
+
+
+def test_session_in_readme() -> None:
+    """The Python lines run, and the SNR that they show is still about right."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    session = readme.split("```python\n")[1].split("```")[0]
+    *statements, last = re.findall(r"^>>> (.*)$", session, re.M)
+    scope: dict[str, object] = {}
+    for statement in statements:
+        exec(statement, scope)
+    shown = float(session.strip().splitlines()[-1])
+    assert eval(last, scope) == pytest.approx(shown, abs=2)

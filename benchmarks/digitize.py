@@ -1,0 +1,247 @@
+"""How well and how fast clean pages are read: records are printed, read back from the pixels alone, and compared.
+
+python benchmarks/digitize.py --root PTBXL_ROOT -n 100 --dpi 100,150,200,300
+
+Time is that of ``digitizer.read`` inside a worker that keeps to one thread, by the clock and by the processor. The
+clock is right on an idle machine with a core for each worker; the processor's time is what is compared with the target,
+because other work does not inflate it. Without --root the bundled synthetic records are used, which are
+easier than real ones. Exit status: 0 all targets met, 1 some missed, 2 wrong request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from digitizer.metrics import PageScore, kaggle_ratio, kaggle_score, pool, score, score_missing  # noqa: E402
+from ecg_image_kit import EcgError, Layout, Record, Style, open_source, render  # noqa: E402
+from ecg_image_kit.page import Page  # noqa: E402
+
+MEAN_DB = {100: 20.0, 150: 24.0, 200: 27.0, 300: 28.0}  # of 100 clean pages, plain SNR
+WORST_DB, PAGE_SECONDS, START_SECONDS = 12.0, 1.5, 0.6
+LAYOUTS = ("3x4", "3x4+1R", "3x4+3R", "6x2", "6x2+1R", "12x1", "4x3")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One page: which record, how it is printed."""
+
+    src: str
+    root: str | None
+    name: str
+    dpi: float
+    layout: str
+    style: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One page read. ``why``: the error, or what is likely to have gone wrong, in words."""
+
+    name: str
+    dpi: float
+    layout: str
+    plain_db: float
+    kaggle_db: float
+    ratio: float
+    seconds: float
+    cpu_seconds: float
+    lag_ms: float
+    gain: float
+    unread: float
+    failed: bool
+    why: str
+
+
+def page_of(job: Job) -> Page:
+    """The page of a job, the same every time."""
+    record = open_source(job.src, **({"root": job.root} if job.root else {})).load(job.name)
+    rng = np.random.default_rng([job.seed, int("".join(c for c in job.name if c.isdigit()) or 0), round(job.dpi)])
+    name = str(rng.choice(LAYOUTS)) if job.layout == "random" else job.layout
+    style = Style.random(rng) if job.style == "random" else Style()
+    return render(record, Layout.for_record(record, name), style, job.dpi)
+
+
+def work(job: Job) -> Result:
+    """Render, read, score."""
+    import cv2
+
+    import digitizer
+
+    cv2.setNumThreads(1)
+    page = page_of(job)
+    truth = page.record()
+    begin, cpu = time.perf_counter(), time.process_time()
+
+    def taken() -> tuple[float, float]:
+        return time.perf_counter() - begin, time.process_time() - cpu
+
+    try:
+        reading = digitizer.read(page.image)
+    except EcgError as error:
+        seconds = taken()
+        scored, failed, why = score_missing(truth, ("plain", "kaggle")), True, f"{type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - a bug is counted as a failure, with its name, and the run goes on
+        seconds = taken()
+        scored, failed, why = score_missing(truth, ("plain", "kaggle")), True, f"BUG {type(error).__name__}: {error}"
+    else:
+        seconds = taken()
+        scored, failed = score(truth, reading.record, ("plain", "kaggle")), False
+        why = cause(page, reading.page, truth, scored)
+    ratio = kaggle_ratio(pool(lead.kaggle for lead in scored.leads))
+    return Result(
+        job.name, job.dpi, page.layout.name, scored.value("plain"), scored.value("kaggle"), ratio, *seconds,
+        scored.lag_ms, scored.gain, scored.unread, failed, why,
+    )  # fmt: skip
+
+
+def cause(page: Page, found: Page, truth: Record, scored: PageScore) -> str:
+    """What is likely to have cost most, judged by the truth."""
+    reasons = []
+    if found.layout.name != page.layout.name:
+        reasons.append(f"layout taken for {found.layout.name}")
+    for what in ("speed", "gain"):
+        if abs(getattr(found.layout, what) / getattr(page.layout, what) - 1) > 0.02:
+            reasons.append(f"{what} {getattr(found.layout, what):g} instead of {getattr(page.layout, what):g}")
+    if abs(scored.lag_ms) > 0.4:
+        reasons.append(f"{scored.lag_ms:+.2f} ms late")
+    if scored.unread > 0.005:
+        reasons.append(f"{scored.unread:.1%} unread")
+    whole = pool(lead.plain for lead in scored.leads).db
+    worst = max(scored.leads, key=lambda lead: lead.plain.error)
+    rest = pool(lead.plain for lead in scored.leads if lead is not worst)
+    if rest.signal and rest.db > whole + 2:
+        reasons.append(f"{worst.lead} alone ({worst.plain.db:.1f} dB; the others {rest.db:.1f})")
+    return "; ".join(reasons) or "all leads alike: " + ", ".join(
+        f"{lead.lead} {lead.plain.db:.0f}" for lead in sorted(scored.leads, key=lambda lead: -lead.plain.error)[:3]
+    )
+
+
+def start_seconds(image: Path, runs: int = 7) -> list[float]:
+    """Seconds from starting ``ecg-digitize`` to entering ``read`` with its first image."""
+    code = (
+        "import os, time\n"
+        "import digitizer.cli as cli, digitizer.pipeline as pipeline\n"
+        "def enter(*args, **kwargs):\n"
+        "    print(time.time(), flush=True)\n"
+        "    os._exit(0)\n"
+        "pipeline.read = enter\n"
+        f"cli.main([{str(image)!r}])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    taken = []
+    for _ in range(runs):
+        begin = time.time()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        taken.append(float(done.stdout) - begin)
+    return taken[1:]  # the first one fills the disk cache
+
+
+def results(jobs: list[Job], workers: int) -> Iterator[Result]:
+    """Every job's result, in order; progress on a terminal."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool_:
+        for k, result in enumerate(pool_.map(work, jobs, chunksize=4), start=1):
+            if sys.stderr.isatty():
+                print(f"\r{k}/{len(jobs)}", end="\n" if k == len(jobs) else "", file=sys.stderr, flush=True)
+            yield result
+
+
+def report(found: list[Result], worst: int) -> bool:
+    """Print the table and the worst pages; whether every target was met."""
+    print(f"{'dpi':>5} {'pages':>6} {'plain SNR dB':>15} {'min':>6} {'<12 dB':>7} {'Kaggle':>7} {'s/page':>7} {'cpu s':>6} {'|lag| ms':>9}")
+    met = True
+    for dpi in dict.fromkeys(r.dpi for r in found):
+        own = [r for r in found if r.dpi == dpi]
+        db = np.array([r.plain_db for r in own])
+        low = float(np.mean(db < WORST_DB))
+        seconds, cpu = (float(np.median([getattr(r, key) for r in own])) for key in ("seconds", "cpu_seconds"))
+        target = MEAN_DB.get(round(dpi))
+        ok = (target is None or db.mean() >= target) and not low and cpu <= PAGE_SECONDS
+        met &= ok
+        lag = float(np.nanmedian([abs(r.lag_ms) for r in own]))
+        print(
+            f"{dpi:5g} {len(own):6d} {db.mean():8.1f} ± {db.std(ddof=1) if db.size > 1 else 0:4.1f} {db.min():6.1f} {low:6.0%}  "
+            f"{kaggle_score(r.ratio for r in own):7.2f} {seconds:7.2f} {cpu:6.2f} {lag:9.2f}  "
+            + ("" if ok else "MISSED ")
+            + (f"(target {target:g} dB)" if target else "")
+        )
+    failures = [r for r in found if r.failed]
+    print(f"\nnot read: {len(failures)} of {len(found)}")
+    for r in failures:
+        print(f"  {r.name} at {r.dpi:g} dpi: {r.why}")
+    print(f"worst {worst} of those read:")
+    for r in sorted((r for r in found if not r.failed), key=lambda r: r.plain_db)[:worst]:
+        print(f"  {r.name} at {r.dpi:g} dpi, {r.layout}: {r.plain_db:.1f} dB; {r.why}")
+    return met
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--root", help="PTB-XL folder (default: the bundled samples)")
+    p.add_argument("-n", type=int, default=100, help="records (default: 100)")
+    p.add_argument("--skip", type=int, default=0, help="records to leave out before them")
+    p.add_argument("--dpi", default="100,150,200,300", help="resolutions (default: 100,150,200,300)")
+    p.add_argument("--layout", default="3x4+1R", help=f"a layout's name, or random ({', '.join(LAYOUTS)}) (default: 3x4+1R)")
+    p.add_argument("--style", choices=("default", "random"), default="default", help="looks of the pages")
+    p.add_argument("--seed", type=int, default=0, help="of random looks and layouts")
+    p.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    p.add_argument("--worst", type=int, default=5, help="pages to name (default: 5)")
+    p.add_argument("--csv", metavar="FILE", help="write every page's figures")
+    return p
+
+
+def main() -> int:
+    options = parser().parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # of the workers
+    src = "ptbxl" if options.root else "samples"
+    try:
+        source = open_source(src, **({"root": options.root} if options.root else {}))
+        names = list(itertools.islice(source.names(), options.skip, options.skip + options.n))
+        dpis = [float(d) for d in options.dpi.split(",")]
+        jobs = [
+            Job(src, options.root, name, dpi, options.layout, options.style, options.seed) for dpi in dpis for name in names
+        ]
+        if not jobs:
+            raise EcgError("no records; check -n and --skip.")
+        with tempfile.TemporaryDirectory() as folder:
+            image = Path(folder) / "page.png"
+            page_of(jobs[0]).save(image, truth=False)
+            start = float(np.median(start_seconds(image)))
+    except (EcgError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    slow = start > START_SECONDS
+    print(f"{len(names)} records of {src}, layout {options.layout}, style {options.style}")
+    print(f"from process start to the first image: {start:.2f} s {'MISSED ' if slow else ''}(target {START_SECONDS:g})\n")
+    begin = time.perf_counter()
+    found = list(results(jobs, options.workers))
+    met = report(found, options.worst)
+    print(f"\n{len(found)} pages in {time.perf_counter() - begin:.0f} s with {options.workers} processes")
+    if options.csv:
+        with open(options.csv, "w", newline="") as stream:
+            table = csv.DictWriter(stream, list(asdict(found[0])))
+            table.writeheader()
+            table.writerows(asdict(r) for r in found)
+    return 0 if met and not slow else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
