@@ -165,7 +165,9 @@ def results(jobs: list[Job], workers: int) -> Iterator[Result]:
 
 def report(found: list[Result], worst: int) -> bool:
     """Print the table and the worst pages; whether every target was met."""
-    print(f"{'dpi':>5} {'pages':>6} {'plain SNR dB':>15} {'min':>6} {'<12 dB':>7} {'Kaggle':>7} {'s/page':>7} {'cpu s':>6} {'|lag| ms':>9}")
+    print(
+        f"{'dpi':>5} {'pages':>6} {'plain SNR dB':>15} {'min':>6} {'<12 dB':>7} {'Kaggle':>7} {'s/page':>7} {'cpu s':>6} {'|lag| ms':>9}"
+    )
     met = True
     for dpi in dict.fromkeys(r.dpi for r in found):
         own = [r for r in found if r.dpi == dpi]
@@ -198,7 +200,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-n", type=int, default=100, help="records (default: 100)")
     p.add_argument("--skip", type=int, default=0, help="records to leave out before them")
     p.add_argument("--dpi", default="100,150,200,300", help="resolutions (default: 100,150,200,300)")
-    p.add_argument("--layout", default="3x4+1R", help=f"a layout's name, or random ({', '.join(LAYOUTS)}) (default: 3x4+1R)")
+    p.add_argument(
+        "--layout", default="3x4+1R", help=f"a layout's name, or random ({', '.join(LAYOUTS)}) (default: 3x4+1R)"
+    )
     p.add_argument("--style", choices=("default", "random"), default="default", help="looks of the pages")
     p.add_argument("--seed", type=int, default=0, help="of random looks and layouts")
     p.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
@@ -217,7 +221,9 @@ def main() -> int:
         names = list(itertools.islice(source.names(), options.skip, options.skip + options.n))
         dpis = [float(d) for d in options.dpi.split(",")]
         jobs = [
-            Job(src, options.root, name, dpi, options.layout, options.style, options.seed) for dpi in dpis for name in names
+            Job(src, options.root, name, dpi, options.layout, options.style, options.seed)
+            for dpi in dpis
+            for name in names
         ]
         if not jobs:
             raise EcgError("no records; check -n and --skip.")
@@ -230,7 +236,9 @@ def main() -> int:
         return 2
     slow = start > START_SECONDS
     print(f"{len(names)} records of {src}, layout {options.layout}, style {options.style}")
-    print(f"from process start to the first image: {start:.2f} s {'MISSED ' if slow else ''}(target {START_SECONDS:g})\n")
+    print(
+        f"from process start to the first image: {start:.2f} s {'MISSED ' if slow else ''}(target {START_SECONDS:g})\n"
+    )
     begin = time.perf_counter()
     found = list(results(jobs, options.workers))
     met = report(found, options.worst)

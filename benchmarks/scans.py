@@ -130,7 +130,11 @@ def line(one: Judged) -> str:
     if not one.layout:
         return f"{one.name:28s} {one.verdict:11s} {one.why}"
     figures = [f"{one.layout:34s}", f"{one.share:4.0%} read"]
-    figures += [f"{name} {' '.join(f'{v:.2f}' for v in values)}" for name, values in (("law", one.law), ("rhythm", one.rhythm)) if values]
+    figures += [
+        f"{name} {' '.join(f'{v:.2f}' for v in values)}"
+        for name, values in (("law", one.law), ("rhythm", one.rhythm))
+        if values
+    ]
     return f"{one.name:28s} {one.verdict:11s} {'  '.join(figures)}" + (f"  <- {one.why}" if one.why else "")
 
 

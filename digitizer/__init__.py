@@ -1,8 +1,8 @@
 """Paper ECGs back to time series.
 
-    >>> import digitizer
-    >>> reading = digitizer.read("scan.png")
-    >>> reading.record, reading.confidence, reading.warnings
+>>> import digitizer
+>>> reading = digitizer.read("scan.png")
+>>> reading.record, reading.confidence, reading.warnings
 """
 
 from .locate import GridNotFound

@@ -67,10 +67,20 @@ class _Guess:
     prior: float = 0.0
 
 
-_I_II = {"I": (1, 0), "II": (0, 1), "III": (-1, 1), "aVR": (-0.5, -0.5), "aVL": (1, -0.5), "aVF": (-0.5, 1), "-aVR": (0.5, 0.5)}
+_I_II = {
+    "I": (1, 0),
+    "II": (0, 1),
+    "III": (-1, 1),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1, -0.5),
+    "aVF": (-0.5, 1),
+    "-aVR": (0.5, 0.5),
+}
 
 
-def calibrate(ink: Ink, traced: Traced, kx: float, ky: float, speed: float | None = None, gain: float | None = None) -> Calibration:
+def calibrate(
+    ink: Ink, traced: Traced, kx: float, ky: float, speed: float | None = None, gain: float | None = None
+) -> Calibration:
     """Scale and layout of an upright page whose rows were followed.
 
     Args:
@@ -100,7 +110,9 @@ def calibrate(ink: Ink, traced: Traced, kx: float, ky: float, speed: float | Non
     whole = round(seconds * 2 + 0.02) / 2
     if whole > 0 and -0.03 < whole - seconds < 0.06 and abs(whole - seconds) * speed < 1.0 + pen:
         seconds = whole
-    notes["time"] = f"rows are {right - left:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
+    notes["time"] = (
+        f"rows are {right - left:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
+    )
 
     signals = [row_levels(traced, line.row, kx, ky) for line in lines]
     guesses = _guesses(len(lines))
@@ -109,7 +121,9 @@ def calibrate(ink: Ink, traced: Traced, kx: float, ky: float, speed: float | Non
         (score, parts), best = max(scored, key=lambda item: item[0][0])
         notes["layout"] = f"{best.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items())
         if parts["law"] < 0.5:
-            warnings.append(f"layout {best.name} is a guess: its leads do not obey Einthoven's law (agreement {parts['law']:.2f} of 1)")
+            warnings.append(
+                f"layout {best.name} is a guess: its leads do not obey Einthoven's law (agreement {parts['law']:.2f} of 1)"
+            )
     else:
         score, best = 0.0, _Guess(f"{len(lines)}x1", len(lines), 1, 0, tuple(f"row{k + 1}" for k in range(len(lines))))
         notes["layout"] = f"{best.name}: no standard layout has {len(lines)} rows; leads are named by row"
@@ -128,14 +142,22 @@ def calibrate(ink: Ink, traced: Traced, kx: float, ky: float, speed: float | Non
         notes[f"rhythm strip {r - best.rows + 1}"] = f"lead {lead} (correlation {similarity:.2f})"
         strips.append(Strip(lead, 0.0, seconds, left, _zero(lines[r], signals[r], ky), gain, lines[r].row, rhythm=True))
     height, width = coverage.shape
-    printed = tuple(Pulse(line.pulse[0] - min(1.5, 0.1 * speed), line.pulse[3], gain, line.row) for line in lines if line.pulse)
+    printed = tuple(
+        Pulse(line.pulse[0] - min(1.5, 0.1 * speed), line.pulse[3], gain, line.row) for line in lines if line.pulse
+    )
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
     return Calibration(layout, score, hidden, notes, tuple(warnings))
 
 
 def _scale(
-    what: str, unit: str, given: float | None, measured: list[float], usual: tuple[float, ...], default: float, tolerance: float
+    what: str,
+    unit: str,
+    given: float | None,
+    measured: list[float],
+    usual: tuple[float, ...],
+    default: float,
+    tolerance: float,
 ) -> tuple[float, str]:
     """The nearest usual value to the pulses' median, with where it came from."""
     if given is not None:
@@ -217,11 +239,17 @@ def _pulse(
     run: NDArray[np.int32], y0: F, y1: F, pen: float, kx: float, first: int, last: int, side: int
 ) -> tuple[float, float, float, float] | None:
     """(rise px, fall px, height mm, foot mm) of a rectangle within 25 mm of the row's left (0) or right (1) end."""
-    window = range(first, min(last, first + int(25 * kx))) if side == 0 else range(max(first, last - int(25 * kx)), last + 1)
+    window = (
+        range(first, min(last, first + int(25 * kx))) if side == 0 else range(max(first, last - int(25 * kx)), last + 1)
+    )
     columns = np.array(window)
     tall = (run[columns] >= 0) & (y1[columns] - y0[columns] > pen + 1.6)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], tall, [False]]).astype(np.int8)))
-    strokes = [(columns[a], columns[b - 1]) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a <= (2 * pen + 0.5) * kx + 2]
+    strokes = [
+        (columns[a], columns[b - 1])
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+        if b - a <= (2 * pen + 0.5) * kx + 2
+    ]
     for (a0, a1), (b0, b1) in zip(strokes, strokes[1:], strict=False):
         rise, fall = (a0 + a1) / 2, (b0 + b1) / 2
         top = slice(a1 + 1, b0)
@@ -302,7 +330,9 @@ def _guesses(rows: int) -> list[_Guess]:
             for rhythm in range(4):
                 if r + rhythm == rows:
                     prior = 0.1 * (name == "") + 0.1 * (r == 3) + 0.05 * (rhythm == 1)
-                    out.append(_Guess(f"{r}x{c}" + (f"+{rhythm}R" if rhythm else "") + name, r, c, rhythm, leads, prior))
+                    out.append(
+                        _Guess(f"{r}x{c}" + (f"+{rhythm}R" if rhythm else "") + name, r, c, rhythm, leads, prior)
+                    )
     if rows == 3:
         out.append(_Guess("3x1", 3, 1, 0, limb[:3]))
     if rows == 6:
@@ -324,7 +354,10 @@ def _score(
     guess: _Guess, lines: list[Line], signals: list[D], left: float, width: float, traced: Traced, kx: float, ky: float
 ) -> tuple[float, dict[str, float]]:
     """Sum of: Einthoven's law within columns (-1 to 1), labels found where cells begin (0 to 1), rhythm strips alike."""
-    parts = {"law": _law(guess, signals, left, width, kx), "labels": _labels(guess, lines, signals, left, width, traced, kx, ky)}
+    parts = {
+        "law": _law(guess, signals, left, width, kx),
+        "labels": _labels(guess, lines, signals, left, width, traced, kx, ky),
+    }
     if guess.rhythm:
         parts["rhythm"] = _rhythm(guess, signals, left, width, kx)
     total = 1.5 * parts["law"] + 1.5 * parts["labels"] + 0.3 * parts.get("rhythm", 0.0) + guess.prior
@@ -335,7 +368,10 @@ def _law(guess: _Guess, signals: list[D], left: float, width: float, kx: float) 
     """1 minus the share of power by which leads of one column depart from what two others of it predict."""
     ratios = []
     for c in range(guess.columns):
-        found = {guess.leads[c * guess.rows + r]: _cells(signals[r], left, width, guess.columns, kx)[c] for r in range(guess.rows)}
+        found = {
+            guess.leads[c * guess.rows + r]: _cells(signals[r], left, width, guess.columns, kx)[c]
+            for r in range(guess.rows)
+        }
         limb = {lead: -x for lead, x in found.items() if lead in _I_II}
         for trio in combinations(limb, 3):
             basis = np.array([_I_II[lead] for lead in trio])
@@ -385,7 +421,9 @@ def _rhythm(guess: _Guess, signals: list[D], left: float, width: float, kx: floa
     return float(np.mean(best))
 
 
-def _which_lead(signal: D, strips: list[Strip], signals: list[D], left: float, kx: float, speed: float) -> tuple[str, float]:
+def _which_lead(
+    signal: D, strips: list[Strip], signals: list[D], left: float, kx: float, speed: float
+) -> tuple[str, float]:
     """The lead that a rhythm strip repeats: the cell it agrees with best over the same seconds."""
     best, similarity = "II", -1.0
     for strip in strips:
@@ -394,7 +432,9 @@ def _which_lead(signal: D, strips: list[Strip], signals: list[D], left: float, k
         span = (strip.stop - strip.start) * speed
         there = np.arange(4, int(span * 4) - 4) / 4
         own = signal[np.clip(np.round((left + strip.start * speed + there) * kx).astype(int), 0, signal.size - 1)]
-        row = signals[next(k for k in range(len(signals)) if k == strip.row)] if strip.row < len(signals) else signals[0]
+        row = (
+            signals[next(k for k in range(len(signals)) if k == strip.row)] if strip.row < len(signals) else signals[0]
+        )
         cell = row[np.clip(np.round((strip.x + there) * kx).astype(int), 0, signal.size - 1)]
         value = _correlation(own, cell)
         if value > similarity + (0.02 if strip.lead != "II" else -0.02):

@@ -234,7 +234,11 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, str, str]]:
             # tried alone.
             if alone:
                 done = 1
-                yield batch[0], "", "the process that read it was killed; is there enough memory for an image this large?"
+                yield (
+                    batch[0],
+                    "",
+                    "the process that read it was killed; is there enough memory for an image this large?",
+                )
             alone = not alone
         finally:
             pool.shutdown(cancel_futures=True)

@@ -100,7 +100,9 @@ def locate(image: NDArray[np.uint8], px_per_mm: float | None = None) -> Grid:
 
     vectors, offsets, residuals = [], [], []
     for axis in (0, 1):
-        vector, offset, residual = _phase_fit(dark if axis == 0 else np.ascontiguousarray(dark.T), bands[axis], period, "minor" in evidence)
+        vector, offset, residual = _phase_fit(
+            dark if axis == 0 else np.ascontiguousarray(dark.T), bands[axis], period, "minor" in evidence
+        )
         vectors.append(vector if axis == 0 else vector[::-1])
         offsets.append(offset)
         residuals.append(residual)
@@ -176,7 +178,11 @@ def _pitch(spectra: list[tuple[D, D]], given: float | None, size: int) -> tuple[
         )
     h = heights[:, best]
     if h[5] > 0.7 and 0.25 < h[1:5].mean() < h[5] - 0.2:  # lines of 5 mm alone have all harmonics alike
-        return k, f"minor and major lines: 1 mm is {np.exp(h[5]):.1f}, 5 mm harmonics {np.exp(h[1:5].mean()):.1f} times their surroundings", contrast
+        return (
+            k,
+            f"minor and major lines: 1 mm is {np.exp(h[5]):.1f}, 5 mm harmonics {np.exp(h[1:5].mean()):.1f} times their surroundings",
+            contrast,
+        )
     if h[5] > 0.7 and h[1:5].mean() <= 0.25:
         # Only one family of lines. As 1 mm it would make the page size / k mm long; as 5 mm, five times that.
         if size / k < 700:
@@ -254,7 +260,9 @@ def _line_fit(profiles: D, y: D, vector: D, offset: float) -> tuple[D, float]:
         at = at[(at > span[-1] + 1) & (at < size - span[-1] - 2)]
         index = np.round(at).astype(int)[:, None] + span
         window = profile[index]
-        window = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None) * (np.abs(index - at[:, None]) <= reach)
+        window = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None) * (
+            np.abs(index - at[:, None]) <= reach
+        )
         mass = window.sum(axis=1)
         ok = mass > 0.3 * max(float(np.median(mass)), 1e-6)
         centre = (window * index).sum(axis=1)[ok] / mass[ok]

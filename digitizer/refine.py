@@ -86,7 +86,9 @@ class _Problem:
     broken: I64  # second differences that span two strips
 
 
-def fit(windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, warm: bool = False) -> tuple[list[Fit], float]:
+def fit(
+    windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, warm: bool = False
+) -> tuple[list[Fit], float]:
     """Fit all strips of a page.
 
     Args:
@@ -125,13 +127,12 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
     """px to add to every ``x0`` so that the strips' beginnings, drawn with a butt cap, reproduce the ink.
 
     ``windows`` begin ``bare`` columns before x0. If x0 is late, ink is left over there; if it is early, the model draws
-    where there is none. Each shift is tried with the traces re-fitted; the strips' errors are summed with a bound, so
-    that a letter beside one of them does not decide. Returns 0.0 if no shift within 1.5 px is a clear minimum.
+    where there is none. Each shift is tried with the traces re-fitted. Returns 0.0 if no shift within 1.5 px is a clear minimum.
     """
     ends = np.cumsum([0] + [w.values.size for w in windows])[:-1]
     first = [int(w.start[min(bare + 3, w.top.size)]) for w in windows]
 
-    def error(shift: float) -> float:
+    def error(shift: float) -> D:
         tried = [moved(g, g.y, shift) for g in guesses]
         problem = _assemble(windows, tried, pen, edges=True)
         y = np.concatenate([g.y for g in tried])
@@ -142,17 +143,20 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
             _add_prior(matrix, gradient, y, problem.broken, _NOISE, _BEND * px_per_mv)
             y = y + np.clip(solveh_banded(matrix, gradient, lower=True, check_finite=False), -2.5 * blur, 2.5 * blur)
         rest = (problem.values - _model(problem, y, pen / 2, 1)[0]) ** 2
-        return float(sum(min(rest[a : a + n].sum(), 1.0) for a, n in zip(ends, first, strict=True)))
+        return np.array([rest[a : a + n].sum() for a, n in zip(ends, first, strict=True)])
 
     best = 0.0
-    for step, reach in ((0.3, 5), (0.1, 3)):
+    for step, reach in ((0.3, 5), (0.1, 4)):
         shifts = best + step * np.arange(-reach, reach + 1)
         errors = np.array([error(v) for v in shifts])
-        k = int(np.argmin(errors))
+        # A strip that no shift explains (a letter, a branch) says little; one that fits perfectly somewhere says it all.
+        trust = 1.0 / (errors.min(axis=0) + 0.02) ** 2
+        total = np.minimum(errors, 1.0) @ (trust / trust.sum())
+        k = int(np.argmin(total))
         if not 0 < k < shifts.size - 1:
             return 0.0
         best = float(shifts[k])
-    a, b, c = errors[k - 1 : k + 2]
+    a, b, c = total[k - 1 : k + 2]
     return best + 0.05 * float((a - c) / max(a - 2 * b + c, 1e-9))
 
 

@@ -62,7 +62,9 @@ def summary(reading: Reading) -> dict[str, Any]:
             "confidence": reading.confidence.get(lead, 0.0),
             "read_share": round(share, 4),
             "window_s": [round(min(t.strip.start for t in windows), 4), round(max(t.strip.stop for t in windows), 4)],
-            "range_mv": [round(float(np.nanmin(mv)), 3), round(float(np.nanmax(mv)), 3)] if np.isfinite(mv).any() else None,
+            "range_mv": [round(float(np.nanmin(mv)), 3), round(float(np.nanmax(mv)), 3)]
+            if np.isfinite(mv).any()
+            else None,
         }
     return {
         "reader": f"ecg-digitize {__version__}", "method": page.meta.get("reader"),

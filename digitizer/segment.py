@@ -42,7 +42,9 @@ def segment(image: NDArray[np.uint8], kx: float, ky: float) -> Ink:
     sample = light[::3, ::3]
     ink = float(np.percentile(sample, 0.4))
     if ink > 0.85:
-        raise NoInk(f"the darkest ink is at {ink:.0%} of the paper's brightness; expected 85 % or less. Raise the contrast.")
+        raise NoInk(
+            f"the darkest ink is at {ink:.0%} of the paper's brightness; expected 85 % or less. Raise the contrast."
+        )
     dark: F = ((1.0 - light) / (1.0 - ink)).astype(np.float32)
     columns = np.median(dark[::4], axis=0).astype(np.float32)
     rows = np.median(dark[:, ::4] - np.median(columns), axis=1).astype(np.float32)

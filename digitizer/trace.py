@@ -106,7 +106,9 @@ def trace(coverage: F, kx: float, ky: float) -> Traced:
     return found
 
 
-def _trace(coverage: F, inked: NDArray[np.bool_], long_ink: NDArray[np.bool_], marks: I32, kx: float, ky: float) -> Traced:
+def _trace(
+    coverage: F, inked: NDArray[np.bool_], long_ink: NDArray[np.bool_], marks: I32, kx: float, ky: float
+) -> Traced:
     runs = find_runs(coverage, inked)
     keep = long_ink[runs.top, runs.column]
     if not keep.any():
@@ -241,7 +243,12 @@ def follow(
     start, end = runs.column[first], runs.column[last]
     order = np.argsort(start, kind="stable")
     candidates, first, last, start, end, cost = (v[order] for v in (candidates, first, last, start, end, cost))
-    in_top, in_bottom, out_top, out_bottom = runs.y0[first] / ky, runs.y1[first] / ky, runs.y0[last] / ky, runs.y1[last] / ky
+    in_top, in_bottom, out_top, out_bottom = (
+        runs.y0[first] / ky,
+        runs.y1[first] / ky,
+        runs.y0[last] / ky,
+        runs.y1[last] / ky,
+    )
     absent, margin = _ABSENT / kx, _MARGIN / kx
     total = np.empty(first.size)
     back = np.full(first.size, -1)
@@ -268,8 +275,15 @@ def follow(
 
 
 def follow_rows(
-    runs: Runs, chains: Chains, keep: NDArray[np.bool_], centres: NDArray[np.float64], spacing: float, pen: float,
-    kx: float, ky: float, width: int,
+    runs: Runs,
+    chains: Chains,
+    keep: NDArray[np.bool_],
+    centres: NDArray[np.float64],
+    spacing: float,
+    pen: float,
+    kx: float,
+    ky: float,
+    width: int,
 ) -> list[RowPath]:
     """Follow every row, twice: the second time, ink that clearly belongs to another row costs extra, so that a deep S
     wave goes on through its neighbour instead of merging into it."""

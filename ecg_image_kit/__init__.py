@@ -1,8 +1,8 @@
 """Paper ECGs with exact truth: records, layouts, pages.
 
-    >>> from ecg_image_kit import Layout, Style, open_source, render
-    >>> source = open_source("samples")
-    >>> page = render(source.load(next(source.names())), dpi=200)
+>>> from ecg_image_kit import Layout, Style, open_source, render
+>>> source = open_source("samples")
+>>> page = render(source.load(next(source.names())), dpi=200)
 """
 
 from .errors import EcgError, PageError, RecordError, UsageError

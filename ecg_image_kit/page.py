@@ -44,10 +44,10 @@ class Trace:
         return self.start + np.arange(self.mv.size) / self.fs
 
     def upsampled(self) -> Trace:
-        """At 400 Hz at least, as it is drawn: band-limited, for a polyline through 100 Hz samples would cut the QRS."""
+        """As it is drawn, at 400 Hz or more: band-limited, for a polyline through 100 Hz samples would cut the QRS."""
         if self.fs >= 400 or self.mv.size < 2:
             return self
-        fs = self.fs * math.ceil(500 / self.fs)
+        fs = self.fs * math.ceil(1000 / self.fs)
         return replace(self, fs=fs, mv=resample(self.mv, self.fs, fs))
 
 
@@ -128,11 +128,14 @@ class Page:
 
     def record(self) -> Record:
         """What is printed, as a record over the printed time: NaN outside each lead's windows."""
-        if not self.traces:
-            raise PageError("a page without traces has no record.")
-        begin = min(trace.start for trace in self.traces)
-        fs = self.traces[0].fs
-        length = max(round((trace.start - begin) * fs) + trace.mv.size for trace in self.traces)
+        drawn = [trace for trace in self.traces if trace.mv.size]
+        if not drawn:
+            raise PageError(
+                "nothing is printed on this page, so it has no record. Was it laid out past the record's end?"
+            )
+        begin = min(trace.start for trace in drawn)
+        fs = drawn[0].fs
+        length = max(round((trace.start - begin) * fs) + trace.mv.size for trace in drawn)
         signals: dict[str, NDArray[np.float32]] = {}
         for trace in self.traces:
             lead, sign = (trace.strip.lead[1:], -1) if trace.strip.lead.startswith("-") else (trace.strip.lead, 1)

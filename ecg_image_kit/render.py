@@ -180,9 +180,8 @@ def render(record: Record, layout: Layout | None = None, style: Style | None = N
 
     ink = np.zeros(shape, np.uint8)
     drawn = _upsampled(record)
-    sub = int(
-        np.clip(np.ceil(3000 / dpi), 4, 32)
-    )  # sub-columns per px: 118 per mm, finer than 500 samples/s at 25 mm/s
+    # Sub-columns per px: 118 per mm, finer than 2000 samples/s at 25 mm/s.
+    sub = int(np.clip(np.ceil(3000 / dpi), 8, 32))
     mm_to_px = Homography.dpi(dpi)
     traces = []
     for strip in layout.strips:
@@ -200,8 +199,9 @@ def render(record: Record, layout: Layout | None = None, style: Style | None = N
     _separators(ink, layout, style, k)
 
     writing = ink if style.text_ink == style.ink else np.zeros(shape, np.uint8)
-    labels, code = _labels(layout, style), _code(layout, style)
+    labels = _labels(layout, style)
     taken = [_extent(item) for item in labels] + [_rectangle(box.outline) for box in boxes] + _tall(layout, traces)
+    code = _code(layout, style, taken)
     texts = labels + _page_texts(record, layout, style, taken + ([code.quiet] if code else []))
     boxes += [Box(item.kind, outline, item.text) for item, outline in text.draw(writing, texts, k)]
     if code:
@@ -230,10 +230,8 @@ def _trace(record: Record, strip: Strip) -> Trace:
 
 
 def _upsampled(record: Record) -> Record:
-    """Band-limited to at least 400 Hz: a polyline through 100 Hz samples would cut the QRS."""
-    if record.fs >= 400:
-        return record
-    return record.resample(record.fs * np.ceil(500 / record.fs))
+    """Slow records at 1000 Hz or more, band-limited: a polyline through 100 Hz samples would cut the QRS."""
+    return record if record.fs >= 400 else record.resample(record.fs * np.ceil(1000 / record.fs))
 
 
 def _curve(record: Record, strip: Strip) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -415,8 +413,8 @@ class _Code:
         )  # fmt: skip
 
 
-def _code(layout: Layout, style: Style) -> _Code | None:
-    """The code in the header's right corner, if it is wanted and there is room for one."""
+def _code(layout: Layout, style: Style, taken: list[headers.Rectangle]) -> _Code | None:
+    """The code in the header's right corner, if it is wanted and there is room for it."""
     if style.code == "none" or layout.top < 16:
         return None
     content = f"SYN-{style.seed:010d}"
@@ -427,7 +425,10 @@ def _code(layout: Layout, style: Style) -> _Code | None:
         module = 0.25
         matrix = np.repeat(matrix, round(6 / module), axis=0)
     x = layout.width - max(8.0, style.grid_margin + 2) - matrix.shape[1] * module
-    return _Code(matrix, module, x, 4.0, content) if x > 8 else None
+    code = _Code(matrix, module, x, 4.0, content)
+    x0, y0, x1, y1 = code.quiet
+    free = all(x1 <= left or right <= x0 or y1 <= top or bottom <= y0 for left, top, right, bottom in taken)
+    return code if x0 > 0 and free else None
 
 
 def _blend(image: NDArray[np.uint8], coverage: NDArray[np.uint8], ink: RGB) -> None:

@@ -1,0 +1,216 @@
+"""strips: each strip of the layout gets its own path through the ink, its pixels, and its fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_image_kit.layout import Layout, Strip
+
+from . import refine
+from .calibrate import Calibration
+from .rectify import Upright
+from .segment import Ink
+from .trace import Traced, follow
+
+B = NDArray[np.bool_]
+I32 = NDArray[np.int32]
+
+FS = 500.0  # samples per second of the fit
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One strip's way through the ink.
+
+    Attributes:
+        first: image column of ``path``[0]. path: (columns,) run in each column, -1 where there is none.
+        label: x0, y0, x1, y1 px where the lead's name stands, if known.
+        shared: (columns,) the run is also a strip's of another row: two traces cross or touch there.
+    """
+
+    strip: Strip
+    first: int
+    path: I32
+    label: NDArray[np.int64] | None
+    shared: B
+
+    @property
+    def known(self) -> B:
+        """(columns,) there is ink, and it is this strip's alone."""
+        return (self.path >= 0) & ~self.shared
+
+    @property
+    def samples(self) -> int:
+        """One more than the record has in this window, so that the trace reaches the window's end."""
+        return max(3, round((self.strip.stop - self.strip.start) * FS) + 1)
+
+
+def fit_strips(
+    ink: Ink, traced: Traced, calibration: Calibration, upright: Upright
+) -> tuple[tuple[Strip, ...], list[refine.Fit], float]:
+    """Fit every strip of the layout to the ink along its own path.
+
+    Returns:
+        The strips, moved together to where the rows really begin; a fit of each (samples every 1/FS s, px; all NaN where
+        nothing could be read); and the pen's width, px.
+    """
+    layout, kx, ky = calibration.layout, upright.kx, upright.ky
+    step, scale = layout.speed * kx / FS, layout.gain * ky
+    every = _tracks(traced, layout, kx, ky)
+    tracks = [track for track in every if track.known.sum() >= 3 * kx]
+    nothing = [refine.Fit(np.full(t.samples, np.nan), np.zeros(t.samples, bool), 1.0) for t in every]
+    if not tracks:
+        return layout.strips, nothing, traced.pen
+    windows = [_window(ink, traced, track, track.known) for track in tracks]
+    guesses = [_guess(traced, track, step, kx) for track in tracks]
+    fits, pen = refine.fit(windows, guesses, traced.pen, scale)
+    # Only now, with the traces and the pen known, can the rows' common beginning be fitted to a hundredth of a pixel,
+    # and ink where traces cross be told apart.
+    shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
+    crossed = any(track.shared.any() for track in tracks)
+    if abs(shift) > 0.01 or crossed:
+        guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
+        if crossed:
+            windows = [_crossed(ink, traced, tracks, guesses, k, pen) for k in range(len(tracks))]
+        fits, pen = refine.fit(windows, guesses, pen, scale, warm=True)
+    found = {id(track): fit for track, fit in zip(tracks, fits, strict=True)}
+    strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
+    return strips, [found.get(id(track), none) for track, none in zip(every, nothing, strict=True)], pen
+
+
+def _tracks(traced: Traced, layout: Layout, kx: float, ky: float) -> list[Track]:
+    """Follow each strip within its own columns. Lead names, and ink that is another row's, cost extra."""
+    runs, width = traced.runs, traced.runs.first.size - 1
+    reach = 1.6 * traced.spacing + 2 * ky
+    slim = runs.y1 - runs.y0 < 2 * traced.pen + 0.5 * ky
+    out = []
+    for strip, label in zip(layout.strips, _labels(traced, layout.strips, kx, ky), strict=True):
+        first = max(0, int(np.floor(strip.x * kx + 0.5)))
+        last = int(np.ceil((strip.x + (strip.stop - strip.start) * layout.speed) * kx - 0.5)) + 1
+        last = min(width, max(last, first + 2))
+        extra = np.zeros(runs.column.size)
+        if label is not None:
+            x0, y0, x1, y1 = label
+            extra[(runs.column >= x0) & (runs.column <= x1) & (runs.top >= y0) & (runs.bottom <= y1)] = 3.0
+        foreign = np.zeros(runs.column.size, bool)
+        for k, row in enumerate(traced.rows):
+            if k != strip.row:
+                foreign[row.run[row.run >= 0]] = True
+        own = traced.rows[strip.row]
+        foreign[own.run[own.run >= 0]] = False
+        extra[foreign & slim] += 1.5
+        path = follow(runs, traced.chains, traced.keep, own.baseline, reach, kx, ky, (first, last), extra)
+        out.append(Track(strip, first, path, label, np.zeros(path.size, bool)))
+    users = np.zeros(runs.column.size + 1, np.int32)
+    for row_number in {strip.row for strip in layout.strips}:
+        used = np.concatenate([t.path for t in out if t.strip.row == row_number])
+        users[np.unique(used[used >= 0])] += 1
+    return [replace(t, shared=(t.path >= 0) & (users[t.path] > 1)) for t in out]
+
+
+def _labels(traced: Traced, strips: tuple[Strip, ...], kx: float, ky: float) -> list[NDArray[np.int64] | None]:
+    """Where each strip's lead name stands (x0, y0, x1, y1 px), also where it touches the trace and is not seen by itself:
+    names stand at the same place of every cell."""
+    marks = traced.marks
+    middle = (marks[:, 1] + marks[:, 3]) / 2
+    found = []
+    for strip in strips:
+        x, base = strip.x * kx, traced.rows[strip.row].baseline
+        near = (marks[:, 0] > x - kx) & (marks[:, 2] < x + 11 * kx) & (np.abs(middle - base) < 0.6 * traced.spacing)
+        near &= marks[:, 3] - marks[:, 1] < 5 * ky
+        found.append(marks[near] - np.array([x, base, x, base]))
+    together = np.concatenate(found)
+    if len(together) < 3:
+        return [None] * len(strips)
+    height = (together[:, 1] + together[:, 3]) / 2
+    usual = together[np.abs(height - np.median(height)) < 3 * ky]
+    left, right = np.percentile(usual[:, 0], 5) - 0.8 * kx, np.percentile(usual[:, 2], 90) + 0.8 * kx
+    top, bottom = np.median(usual[:, 1]) - 0.8 * ky, np.median(usual[:, 3]) + 0.8 * ky
+    places = [(strip.x * kx, traced.rows[strip.row].baseline) for strip in strips]
+    return [np.array([x + left, y + top, x + right, y + bottom]).astype(np.int64) for x, y in places]
+
+
+def _guess(traced: Traced, track: Track, step: float, kx: float) -> refine.Guess:
+    # The first and last column belong to the neighbouring strips as well.
+    interior = track.known.copy()
+    interior[[0, -1]] = False
+    known = interior if interior.sum() > 10 else track.known
+    y0, y1 = traced.runs.y0[track.path], traced.runs.y1[track.path]
+    return refine.guess(track.strip.x * kx, step, track.samples, y0, y1, known, track.first, traced.pen)
+
+
+def _window(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -> refine.Window:
+    """The pixels of a strip's runs where ``known``, and two bare ones on either side, as far as other ink leaves room.
+
+    The first ``bare`` columns, before the trace, get the rows of the first column that has ink of it.
+    """
+    runs, height, path = traced.runs, ink.coverage.shape[0], track.path
+    at = path[known].astype(np.int64)
+    column = runs.column[at]
+    before = np.where(at > runs.first[column], runs.bottom[np.maximum(at - 1, 0)], 0)
+    after = np.where(at + 1 < runs.first[column + 1], runs.top[np.minimum(at + 1, runs.top.size - 1)], height)
+    low = np.maximum(runs.top[at] - 2, before).astype(np.int64)
+    high = np.minimum(runs.bottom[at] + 2, after).astype(np.int64)
+    top, rows = np.zeros(path.size, np.int64), np.zeros(path.size, np.int64)
+    top[known], rows[known] = low, high - low
+    top[:bare], rows[:bare] = top[bare], rows[bare]
+    start = np.concatenate([[0], np.cumsum(rows)])
+    x = np.repeat(np.arange(path.size), rows)
+    y = np.arange(start[-1]) - start[x] + top[x]
+    x = x + track.first
+    values = ink.coverage[y, x].astype(np.float64)
+    weight = np.minimum(ink.weight_y[y], ink.weight_x[x]).astype(np.float64)
+    if track.label is not None:
+        x0, y0, x1, y1 = track.label
+        weight[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)] *= 0.3
+    return refine.Window(track.first, top, start, values, weight)
+
+
+def _crossed(
+    ink: Ink, traced: Traced, tracks: list[Track], curves: list[refine.Guess], k: int, pen: float
+) -> refine.Window:
+    """The window of track k with its shared columns, in which pixels that another row's curve covers count for nothing."""
+    track = tracks[k]
+    window = _window(ink, traced, track, track.path >= 0)
+    if not track.shared.any():
+        return window
+    weight = window.weight.copy()
+    for c in np.flatnonzero(track.shared):
+        x = track.first + c
+        pixels = slice(window.start[c], window.start[c + 1])
+        y = window.top[c] + np.arange(window.start[c + 1] - window.start[c])
+        for other, curve in zip(tracks, curves, strict=True):
+            if other.strip.row == track.strip.row or not other.first <= x < other.first + other.path.size:
+                continue
+            a, b = (int(np.floor((x + d - curve.x0) / curve.step)) for d in (-0.5 - pen / 2, 0.5 + pen / 2))
+            near = curve.y[max(0, a) : max(0, b) + 2]
+            if near.size:
+                weight[pixels][(y > near.min() - pen / 2 - 0.7) & (y < near.max() + pen / 2 + 0.7)] = 0.0
+    return replace(window, weight=weight)
+
+
+def _start(
+    ink: Ink, traced: Traced, calibration: Calibration, tracks: list[Track], fits: list[refine.Fit], pen: float, kx: float, ky: float
+) -> float:  # fmt: skip
+    """px by which the rows begin later than the calibration found, judged by the ink of their first millimetres."""
+    layout = calibration.layout
+    bare = 3
+    length = int(np.ceil(3 * kx)) + bare
+    step = layout.speed * kx / FS
+    windows, guesses = [], []
+    for track, fit in zip(tracks, fits, strict=True):
+        strip = track.strip
+        if strip.row in calibration.hidden or abs(strip.x - layout.strips[0].x) > 1e-6 or track.first < bare:
+            continue
+        path = np.concatenate([np.full(bare, -1, np.int32), track.path])[:length]
+        known = np.concatenate([np.zeros(bare, bool), track.known])[:length]
+        if known[bare:].mean() < 0.9 or not known[bare : bare + 3].any():
+            continue
+        early = replace(track, first=track.first - bare, path=path, label=None)
+        windows.append(_window(ink, traced, early, known, int(np.flatnonzero(known)[0])))
+        y = fit.y[: int((length - bare) / step)]
+        guesses.append(refine.Guess(strip.x * kx, step, y, y, y))
+    return refine.start_shift(windows, guesses, pen, layout.gain * ky, bare) if windows else 0.0

@@ -1,0 +1,152 @@
+"""Scale, layout and lead names of pages whose truth is known, and the words that say where they came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import digitizer
+from digitizer import Reading
+from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Style, open_source, render
+
+DPI = 150
+LIMB = STANDARD_LEADS[:6]
+
+
+@cache
+def sample(name: str) -> Record:
+    return open_source("samples").load(name)
+
+
+def printed(name: str, record: str = "00001", leads: tuple[str, ...] = (), style: Style | None = None, **options: Any) -> Page:
+    signals = sample(record).select(leads) if leads else sample(record)
+    return render(signals, Layout.for_record(signals, name, **options), style, DPI)
+
+
+def late_ms(page: Page, reading: Reading) -> list[float]:
+    """How much later than on the page each strip was found to begin, ms at the page's speed."""
+    found, true = reading.page, page
+    out = []
+    for a, b in zip(found.layout.strips, true.layout.strips, strict=True):
+        (x,), (x0,) = found.mm_to_px(np.array([[a.x, a.y]])), true.mm_to_px(np.array([[b.x, b.y]]))
+        out.append(float(x[0] - x0[0]) / (DPI / 25.4) / true.layout.speed * 1000)
+    return out
+
+
+def check(page: Page, name: str) -> Reading:
+    """Everything about the layout is right, and the strips begin where they do, to 0.3 ms."""
+    reading = digitizer.read(page.image)
+    found, true = reading.page.layout, page.layout
+    assert found.name == name
+    assert (found.speed, found.gain) == (true.speed, true.gain)
+    key = [(s.lead, s.start, s.stop, s.row, s.rhythm) for s in true.strips]
+    assert [(s.lead, s.start, s.stop, s.row, s.rhythm) for s in found.strips] == key
+    assert np.abs(late_ms(page, reading)).max() < 0.3
+    assert reading.record.leads == page.record().leads
+    assert reading.record.mv.shape == page.record().mv.shape
+    return reading
+
+
+CASES: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    ("3x4", {}, "3x4"), ("3x4+1R", {}, "3x4+1R"), ("3x4+3R", {}, "3x4+3R"),
+    ("6x2", {}, "6x2"), ("6x2+1R", {}, "6x2+1R"), ("12x1", {}, "12x1"), ("4x3", {}, "4x3"),
+    ("3x4+1R", {"order": "cabrera"}, "3x4+1R Cabrera"),
+    ("3x1", {"leads": ("I", "II", "III")}, "3x1"), ("6x1", {"leads": LIMB}, "6x1"),
+    ("3x4+1R", {"rhythm": ("V1",)}, "3x4+1R"), ("3x4+1R", {"record": "00004", "sheet": "Letter"}, "3x4+1R"),
+    ("3x4+1R", {"record": "00006", "sheet": "strip", "style": Style(label="left", header="none")}, "3x4+1R"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "options", "name"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(v))
+def test_layouts(layout: str, options: Mapping[str, Any], name: str) -> None:
+    reading = check(printed(layout, **options), name)
+    assert reading.warnings == ()
+    assert re.match(rf"{re.escape(name)}: law (1\.00|0\.9\d), labels ", reading.notes["layout"])
+    assert reading.notes["columns"] == "sequential"
+
+
+@pytest.mark.parametrize("layout", ["3x4+1R", "6x2"])
+def test_simultaneous_columns(layout: str) -> None:
+    reading = check(printed(layout, columns="simultaneous"), layout)
+    assert reading.notes["columns"].startswith("simultaneous (")
+
+
+@pytest.mark.parametrize(("pulse", "count"), [("left", 4), ("right", 4), ("first", 1)])
+def test_pulses(pulse: str, count: int) -> None:
+    page = printed("3x4+1R", "00002", pulse=pulse)
+    reading = check(page, "3x4+1R")
+    assert reading.warnings == ()
+    for what, unit in (("speed", "25 mm/s"), ("gain", "10 mm/mV")):
+        assert reading.notes[what].startswith(f"{unit}, from {count} calibration pulse")
+    found = reading.page.layout.pulses
+    assert len(found) == count
+    for a, b in zip(found, page.layout.pulses, strict=True):
+        at, true = (p.mm_to_px(np.array([[pulse.x, pulse.y]])) for p, pulse in ((reading.page, a), (page, b)))
+        assert np.abs(at - true).max() < 0.4 * DPI / 25.4
+
+
+def test_without_pulses_scale_is_assumed_and_said_to_be() -> None:
+    reading = check(printed("3x4+1R", "00002", pulse="none"), "3x4+1R")
+    assert reading.page.layout.pulses == ()
+    for what, value in (("speed", "25 mm/s"), ("gain", "10 mm/mV")):
+        assert reading.notes[what] == f"{value}, assumed: no calibration pulse was read"
+        assert f"{what} {reading.notes[what]}" in reading.warnings
+
+
+@pytest.mark.parametrize(("speed", "gain"), [(50, 10), (25, 5)])
+def test_scale_from_pulses(speed: float, gain: float) -> None:
+    reading = check(printed("3x4+1R", speed=speed, gain=gain), "3x4+1R")
+    assert reading.notes["speed"].startswith(f"{speed} mm/s, from 4 calibration pulses (")
+    assert reading.notes["gain"].startswith(f"{gain} mm/mV, from 4 calibration pulses (")
+
+
+@pytest.mark.parametrize(("speed", "gain"), [(25, 20), (50, 5)])
+def test_scale_as_given(speed: float, gain: float) -> None:
+    page = printed("3x4", "00002", speed=speed, gain=gain)
+    reading = digitizer.read(page.image, speed=speed, gain=gain)
+    found = reading.page.layout
+    assert (found.name, found.speed, found.gain) == ("3x4", speed, gain)
+    assert reading.notes["speed"] == f"{speed:g} mm/s, given"
+    assert reading.notes["gain"] == f"{gain:g} mm/mV, given"
+    assert np.abs(late_ms(page, reading)).max() < 0.6
+
+
+def test_rhythm_strip_is_named_by_what_it_repeats() -> None:
+    leads = ("V1", "III", "V2")
+    reading = digitizer.read(printed("3x4+3R", rhythm=leads).image)
+    assert tuple(s.lead for s in reading.page.layout.strips if s.rhythm) == leads
+    for k, lead in enumerate(leads, start=1):
+        assert re.match(rf"lead {lead} \(correlation (1\.00|0\.9\d)\)", reading.notes[f"rhythm strip {k}"])
+
+
+def test_time_is_told() -> None:
+    page = printed("3x4", "00002", seconds=8.0)
+    reading = check(page, "3x4")
+    assert ": 8 s; they start" in reading.notes["time"]
+    assert reading.page.layout.strips[-1].stop == 8
+
+
+def test_leads_that_do_not_fit_any_layout_are_doubted() -> None:
+    """Six rows of chest leads: whatever they are taken for, Einthoven's law is not obeyed, and that is said."""
+    rng = np.random.default_rng(3)
+    t = np.arange(5000) / 500
+    beats = [np.exp(-0.5 * (((t + rng.uniform()) % rng.uniform(0.6, 1.1) - 0.3) / 0.02) ** 2) for _ in STANDARD_LEADS]
+    record = Record(STANDARD_LEADS, np.stack(beats).astype(np.float32), 500.0)
+    reading = digitizer.read(render(record, Layout.for_record(record, "3x4"), dpi=DPI).image)
+    assert any("is a guess" in warning and "Einthoven" in warning for warning in reading.warnings)
+
+
+def test_rows_that_no_standard_layout_has_are_named_by_row() -> None:
+    record = sample("00002").select(("II", "V1"))
+    reading = digitizer.read(render(record, dpi=DPI).image)
+    assert reading.record.leads == ("row1", "row2")
+    assert any("no standard layout has 2 rows" in warning for warning in reading.warnings)
+    truth = record.mv[:, 500:4500] - record.mv[:, 500:4500].mean(axis=1, keepdims=True)
+    found = reading.record.mv[:, 500:4500]
+    assert np.corrcoef(truth[0], found[0])[0, 1] > 0.995
+    assert np.corrcoef(truth[1], found[1])[0, 1] > 0.995

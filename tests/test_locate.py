@@ -1,0 +1,160 @@
+"""Where the grid is: pitch, tilt and which lines are the 5 mm lines; and what is refused, in words."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from digitizer import GridNotFound
+from digitizer.locate import Grid, locate
+from ecg_image_kit import Homography, Layout, Page, Record, Style, open_source, render
+
+RNG = np.random.default_rng(5)
+Image = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return open_source("samples").load("00003")
+
+
+def off_lattice(grid: Grid, page: Page) -> NDArray[np.float64]:
+    """(N, 2) mm by which the page's true 5 mm crossings, all over the image, miss the multiples of 5 of the fit."""
+    height, width = page.image.shape[:2]
+    x, y = np.meshgrid(np.arange(0, page.layout.width, 5.0), np.arange(0, page.layout.height, 5.0))
+    px = page.mm_to_px(np.stack([x.ravel(), y.ravel()], axis=-1))
+    inside = (px > 0).all(axis=1) & (px < [width - 1, height - 1]).all(axis=1)
+    mm = grid.px_to_mm(px[inside])
+    return np.asarray((mm + 2.5) % 5 - 2.5)
+
+
+def check(page: Page, pitch: float, tilt: float = 0.0, hint: float | None = None) -> Grid:
+    """Pitch to 0.02 %, tilt to 0.02 degrees, every crossing to 0.1 px and to the right one of five lines."""
+    grid = locate(page.image, hint)
+    assert grid.px_per_mm == pytest.approx((pitch, pitch), rel=2e-4)
+    assert grid.tilt == pytest.approx(tilt, abs=0.02)
+    off = off_lattice(grid, page)
+    assert len(off) > 100
+    assert np.abs(off).max() * pitch < 0.1
+    return grid
+
+
+@pytest.mark.parametrize("dpi", [72, 100, 131, 200, 300])
+def test_pitch_and_phase(record: Record, dpi: float) -> None:
+    grid = check(render(record, dpi=dpi), dpi / 25.4)
+    assert grid.contrast > 4
+    assert grid.residual_mm * dpi / 25.4 < 1
+
+
+def test_a_large_page_is_searched_at_a_fraction_of_its_size(record: Record) -> None:
+    check(render(record, dpi=450), 450 / 25.4)
+
+
+@pytest.mark.parametrize(("angle", "dpi"), [(-4, 80), (4, 100), (-1.3, 130), (0.4, 130), (-5, 150), (5, 200)])
+def test_tilt(record: Record, angle: float, dpi: float) -> None:
+    page = render(record, dpi=dpi)
+    height, width = page.image.shape[:2]
+    turned = page.warp(Homography.rotation(angle, (width / 2, height / 2)), fill=(128, 120, 110))
+    check(turned, dpi / 25.4, angle)
+
+
+def test_pitch_differs_along_and_across(record: Record) -> None:
+    page = render(record, dpi=150)
+    height, width = page.image.shape[:2]
+    page = page.warp(Homography.affine(0.985, 0, 0.2, 0, 1.015, 0.4), (round(width * 0.985), round(height * 1.015)))
+    grid = locate(page.image)
+    assert grid.px_per_mm == pytest.approx((0.985 * 150 / 25.4, 1.015 * 150 / 25.4), rel=2e-4)
+    assert np.abs(off_lattice(grid, page)).max() * 6 < 0.1
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        *(Style(grid=name) for name in ("pink", "orange", "brown", "blue", "green", "grey", "black")),
+        Style(minor="dots"), Style(minor="none"), Style(paper=(250, 240, 214), grid="brown", minor="dots"),
+        Style(grid_margin=7, header="none", label="none"), Style(code="qr", separator="line"),
+    ],
+    ids=lambda s: f"{s.grid}-{s.minor}-{s.header}-{s.separator}",
+)  # fmt: skip
+def test_looks(record: Record, style: Style) -> None:
+    check(render(record, style=style, dpi=150), 150 / 25.4)
+
+
+def test_evidence_tells_kinds_of_grid_apart(record: Record) -> None:
+    assert locate(render(record, dpi=150).image).evidence.startswith("minor and major lines: 1 mm is ")
+    assert locate(render(record, style=Style(minor="none"), dpi=150).image).evidence.startswith("major lines only")
+
+
+def test_grey_noisy_and_dim(record: Record) -> None:
+    """A grey copy in bad light, with the noise of a cheap sensor, saved as JPEG."""
+    page = render(record, dpi=150)
+    grey = page.image.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    shade = np.linspace(0.55, 0.95, grey.shape[1])[None, :, None]
+    noisy = np.clip(grey * shade + RNG.normal(0, 5, grey.shape), 0, 255).astype(np.uint8)
+    ok, data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    assert ok
+    image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    grid = locate(image)
+    assert grid.px_per_mm == pytest.approx((150 / 25.4,) * 2, rel=3e-4)
+
+
+def test_hint_decides_between_pitches(record: Record) -> None:
+    page = render(record, dpi=150)
+    true = 150 / 25.4
+    for hint in (true * 0.98, true * 1.02):
+        check(page, true, hint=hint)
+    with pytest.raises(GridNotFound, match=rf"between {true * 1.6 * 5 * 0.97:.0f} and {true * 1.6 * 5 * 1.03:.0f} px"):
+        locate(page.image, true * 1.6)
+
+
+def test_the_same_grid_on_a_page_with_little_on_it() -> None:
+    leads = Record(("II",), np.zeros((1, 5000), np.float32), 500.0)
+    check(render(leads, Layout.for_record(leads, pulse="none"), Style(header="none"), dpi=120), 120 / 25.4)
+
+
+def noise(shape: tuple[int, ...]) -> Image:
+    return np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+
+
+def gradient() -> Image:
+    """Like a photograph: smooth light, and soft shapes of every size."""
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[0:600, 0:800]
+    image = 90 + 100 * np.sin(x / 310) * np.cos(y / 270)
+    for size in (5, 17, 60):
+        image = image + 40 * cv2.resize(rng.normal(0, 1, (600 // size + 1, 800 // size + 1)), (800, 600))
+    return np.clip(image, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [noise((700, 900, 3)), np.full((700, 900, 3), 255, np.uint8), np.zeros((700, 900, 3), np.uint8), gradient()],
+    ids=["noise", "white", "black", "photograph"],
+)
+def test_no_grid_is_refused_with_what_to_do(image: Image) -> None:
+    with pytest.raises(GridNotFound) as caught:
+        locate(image)
+    message = str(caught.value)
+    assert "--px-per-mm" in message
+    assert "px (best " in message
+
+
+def test_a_page_without_grid_is_refused(record: Record) -> None:
+    with pytest.raises(GridNotFound):
+        locate(render(record, style=Style(grid="none"), dpi=150).image)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (99, 2000, 3), (2000, 60, 3)])
+def test_tiny_images_are_refused_with_their_size(shape: tuple[int, ...]) -> None:
+    with pytest.raises(GridNotFound, match=rf"{shape[1]} x {shape[0]} px; expected at least 100"):
+        locate(np.full(shape, 200, np.uint8))
+
+
+def test_a_page_on_its_side_is_not_taken_for_tilted(record: Record) -> None:
+    page = render(record, dpi=100)
+    height, width = page.image.shape[:2]
+    turned = page.warp(Homography.rotation(20, (width / 2, height / 2)))
+    with pytest.raises(GridNotFound):
+        locate(turned.image)
