@@ -187,7 +187,10 @@ def _images(arguments: Sequence[str]) -> Iterator[tuple[Path, Path]]:
 
 def _foreign(stem: Path, write: Sequence[str]) -> Path | None:
     """A file that would be overwritten and is not an earlier result: the truth of a page, say, or its record."""
-    report, header, table, archive = (stem.with_name(stem.name + end) for end in (".json", ".hea", ".csv", ".npz"))
+    from .report import wfdb_stem
+
+    report, table, archive = (stem.with_name(stem.name + end) for end in (".json", ".csv", ".npz"))
+    header = wfdb_stem(stem).with_name(wfdb_stem(stem).name + ".hea")
     if report.exists():
         try:
             own = str(json.loads(report.read_text("utf-8")).get("reader", "")).startswith("ecg-digitize")

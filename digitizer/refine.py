@@ -100,27 +100,40 @@ def fit(
         One Fit per strip, and the pen's width in px.
     """
     problem = _assemble(windows, guesses, pen)
+    y, radius = _descend(problem, guesses, pen / 2, px_per_mv, 10 if warm else 0, measure_pen=True)
+    error = (problem.values - _model(problem, y, radius, 1)[0]) ** 2
+    return _split(problem, windows, guesses, y, error), 2 * radius
+
+
+def _descend(
+    problem: _Problem, guesses: list[Guess], radius: float, px_per_mv: float, first: int, measure_pen: bool = False
+) -> tuple[D, float]:
+    """Gauss-Newton from the guesses, from iteration ``first`` of the schedule on: (samples, pen radius)."""
     y = np.concatenate([g.y for g in guesses])
     low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
-    radius = pen / 2
+    usual = radius
     cooling = len(_BLUR) - 3
-    for iteration, blur in list(enumerate(_BLUR))[10 if warm else 0 :]:
+    for iteration in range(first, len(_BLUR)):
+        blur = _BLUR[iteration]
         data = _blurred(problem, blur)
         model, edges = _model(problem, y, radius, blur)
-        rest = (data - model) * problem.weight
-        matrix, gradient = _normal(problem, edges, rest, blur)
+        matrix, gradient = _normal(problem, edges, (data - model) * problem.weight, blur)
         heat = max(1.0, _HEAT ** (1 - iteration / cooling))
         _add_prior(matrix, gradient, y, problem.broken, _NOISE * heat, _BEND * px_per_mv)
         change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
         y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
-        if iteration >= 2 and problem.slim.size > 50:
+        if measure_pen and iteration >= first + 2 and problem.slim.size > 50:
             # On flat stretches the ink's height is the pen's width.
             missing = np.add.reduceat(np.append(data - model, 0.0), problem.start[:-1])[problem.slim]
-            radius = float(np.clip(radius + 0.5 * np.median(missing), 0.3 * pen, 0.8 * pen))
+            radius = float(np.clip(radius + 0.5 * np.median(missing), 0.6 * usual, 1.6 * usual))
         if blur == 1 and np.abs(change).max() < 0.02:
             break
-    model, _ = _model(problem, y, radius, 1)
-    return _split(problem, windows, guesses, y, (problem.values - model) ** 2), 2 * radius
+    return y, radius
+
+
+def _smooth(y: D, width: float) -> D:
+    n = 2 * max(1, round(width / 2)) + 1
+    return np.convolve(np.pad(y, n // 2, "edge"), np.full(n, 1 / n), "valid")
 
 
 def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, bare: int) -> float:
@@ -190,9 +203,7 @@ def guess(x0: float, step: float, count: int, y0: F, y1: F, known: B, left: int,
     at, grid = x0 + step * np.arange(count), left + fine
     y = np.interp(at, grid, y)
     # Rounded by about a pixel: sharp corners in the guess would survive as wiggles.
-    width = 2 * max(1, round(0.4 / step)) + 1
-    y = np.convolve(np.pad(y, width // 2, "edge"), np.full(width, 1 / width), "valid")
-    return Guess(x0, step, y, np.interp(at, grid, low), np.interp(at, grid, high))
+    return Guess(x0, step, _smooth(y, 0.8 / step), np.interp(at, grid, low), np.interp(at, grid, high))
 
 
 def moved(g: Guess, y: D, shift: float) -> Guess:

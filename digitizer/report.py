@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_image_kit import __version__
-from ecg_image_kit.errors import UsageError
+from ecg_image_kit.errors import PageError, UsageError
 from ecg_image_kit.record import atomic_write
 
 if TYPE_CHECKING:
@@ -50,50 +53,86 @@ def overlay(reading: Reading) -> NDArray[np.uint8]:
 def summary(reading: Reading) -> dict[str, Any]:
     """The report as plain data: geometry, calibration, layout, per-lead status and confidence, warnings."""
     page, record = reading.page, reading.record
-    leads = {}
-    for lead in record.leads:
-        mv = record.lead(lead)
-        windows = [t for t in page.traces if t.strip.lead.lstrip("-") == lead]
-        printed = sum(t.mv.size for t in windows)
-        read = sum(int(np.isfinite(t.mv).sum()) for t in windows)
-        share = read / printed if printed else 0.0
-        leads[lead] = {
-            "status": "read" if share > 0.98 else "partly read" if share > 0 else "unread",
-            "confidence": reading.confidence.get(lead, 0.0),
-            "read_share": round(share, 4),
-            "window_s": [round(min(t.strip.start for t in windows), 4), round(max(t.strip.stop for t in windows), 4)],
-            "range_mv": [round(float(np.nanmin(mv)), 3), round(float(np.nanmax(mv)), 3)]
-            if np.isfinite(mv).any()
-            else None,
-        }
     return {
         "reader": f"ecg-digitize {__version__}", "method": page.meta.get("reader"),
-        "image": {"name": page.meta.get("record", ""), "width": page.image.shape[1], "height": page.image.shape[0]},
+        "image": {
+            "name": page.meta.get("record", ""), "width": int(page.image.shape[1]), "height": int(page.image.shape[0]),
+        },
         "layout": page.layout.name, "speed_mm_s": page.layout.speed, "gain_mm_mv": page.layout.gain, "fs": record.fs,
-        "notes": dict(reading.notes), "leads": leads, "warnings": list(reading.warnings),
+        "notes": dict(reading.notes), "leads": {lead: _status(reading, lead) for lead in record.leads},
+        "warnings": list(reading.warnings),
+        "units": "mm on the paper, x right, y down, 5 mm lines at multiples of 5; px with pixel centres at integers",
         "mm_to_px": page.mm_to_px.to_json(),
+        "strips": [
+            {
+                "lead": s.lead, "rhythm": s.rhythm, "row": s.row, "start_s": s.start, "stop_s": s.stop,
+                "x_mm": s.x, "y_mm": s.y, "gain_mm_mv": s.gain,
+            }
+            for s in page.layout.strips
+        ],
     }  # fmt: skip
+
+
+def _status(reading: Reading, lead: str) -> dict[str, Any]:
+    """How much of a lead was read, in which window and range, and how far to trust it."""
+    traces = [t for t in reading.page.traces if t.strip.lead.lstrip("-") == lead]
+    printed, read = sum(t.mv.size for t in traces), sum(int(np.isfinite(t.mv).sum()) for t in traces)
+    share = read / printed if printed else 0.0
+    mv = reading.record.lead(lead)
+    return {
+        "status": "read" if share > 0.98 else "partly read" if share > 0 else "unread",
+        "confidence": reading.confidence.get(lead, 0.0),
+        "read_share": share,
+        "window_s": [min(t.strip.start for t in traces), max(t.strip.stop for t in traces)],
+        "range_mv": [float(np.nanmin(mv)), float(np.nanmax(mv))] if np.isfinite(mv).any() else None,
+    }
 
 
 def save(reading: Reading, stem: Path, write: tuple[str, ...] = ("csv", "json", "overlay")) -> list[Path]:
-    """Write the chosen files beside each other as ``stem``.csv and so on; returns their paths."""
+    """Write the chosen files beside each other as ``stem``.csv and so on; returns their paths.
+
+    WFDB allows letters, digits, - and _ in a record's name only, so others become _ in the names of its two files.
+    """
     unknown = sorted(set(write) - set(WRITE))
-    if unknown:
-        raise UsageError(f"output {', '.join(unknown)}; expected some of {', '.join(WRITE)}.")
-    paths = {
-        "csv": stem.with_name(f"{stem.name}.csv"), "json": stem.with_name(f"{stem.name}.json"),
-        "overlay": stem.with_name(f"{stem.name}.overlay.png"), "wfdb": stem.with_name(f"{stem.name}.hea"), "npz": stem.with_name(f"{stem.name}.npz"),
-    }  # fmt: skip
+    if unknown or not write:
+        raise UsageError(f"output {', '.join(unknown) or 'nothing'}; expected some of {', '.join(WRITE)}.")
+    endings = {"csv": ".csv", "json": ".json", "overlay": ".overlay.png", "npz": ".npz"}
+    paths = {kind: stem.with_name(stem.name + ending) for kind, ending in endings.items()}
+    wfdb = wfdb_stem(stem)
+    paths["wfdb"] = wfdb.with_name(f"{wfdb.name}.hea")
     if "csv" in write:
         reading.record.write_csv(paths["csv"])
     if "npz" in write:
         reading.record.write_npz(paths["npz"])
     if "wfdb" in write:
-        reading.record.write_wfdb(stem, comments=[f"digitized from {stem.name} by ecg-digitize {__version__}"])
+        reading.record.write_wfdb(wfdb, comments=[f"digitized from {stem.name} by ecg-digitize {__version__}"])
     if "overlay" in write:
-        ok, data = cv2.imencode(".png", overlay(reading)[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        if ok:
-            atomic_write(paths["overlay"], data.tobytes())
+        bgr = cv2.cvtColor(overlay(reading), cv2.COLOR_RGB2BGR)
+        ok, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        if not ok:
+            raise PageError(
+                f"the overlay of {stem.name}, {bgr.shape[1]} x {bgr.shape[0]} px, cannot be written as png."
+            )
+        atomic_write(paths["overlay"], data.tobytes())
     if "json" in write:
-        atomic_write(paths["json"], json.dumps(summary(reading), indent=1, default=float).encode())
+        text = json.dumps(_plain(summary(reading)), indent=1, allow_nan=False) + "\n"
+        atomic_write(paths["json"], text.encode())
     return [paths[kind] for kind in WRITE if kind in write]
+
+
+def wfdb_stem(stem: Path) -> Path:
+    """``stem`` with a name that WFDB accepts."""
+    return stem.with_name(re.sub(r"[^A-Za-z0-9_-]", "_", stem.name))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it: numpy's numbers as Python's, at most 6 decimals; what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value

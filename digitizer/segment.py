@@ -75,7 +75,7 @@ def _erase_rulings(coverage: F, kx: float, ky: float) -> NDArray[np.int32]:
     for x, y, w, h in lines:
         same = lines[(np.abs(lines[:, 3] - h) <= 2) & (np.abs(lines[:, 2] - w) <= 2)]
         beside = same[(np.abs(same[:, 0] - x) <= 2) & (np.abs(same[:, 1] - y) > 10 * ky)]
-        if len(same) >= 3 and len(beside) and _free_ends(mask, x, y, w, h):
+        if len(same) >= 3 and len(beside) and _free_ends(mask, x, y, w, h, ky):
             ruled.append(np.array([x, y, w, h]))
     for x, y, w, h in ruled:
         coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
@@ -88,11 +88,13 @@ def _erase_rulings(coverage: F, kx: float, ky: float) -> NDArray[np.int32]:
     return np.array(ruled, np.int32).reshape(-1, 4)
 
 
-def _free_ends(mask: NDArray[np.uint8], x: int, y: int, w: int, h: int) -> bool:
-    """Whether a vertical line has no ink beside its upper and lower fifth."""
+def _free_ends(mask: NDArray[np.uint8], x: int, y: int, w: int, h: int, ky: float) -> bool:
+    """Whether a vertical line stands alone: no ink beside its upper and lower fifth, nor beyond its ends."""
     beside = mask[y : y + h, [max(0, x - 2), min(mask.shape[1] - 1, x + w + 1)]]
-    fifth = max(1, h // 5)
-    return bool(beside[:fifth].mean() < 0.1 and beside[-fifth:].mean() < 0.1)
+    fifth, reach = max(1, h // 5), max(2, round(1.5 * ky))
+    around = mask[:, max(0, x - 2) : x + w + 2]
+    beyond = around[max(0, y - 2 - reach) : max(0, y - 2)].any() or around[y + h + 2 : y + h + 2 + reach].any()
+    return bool(not beyond and beside[:fifth].mean() < 0.1 and beside[-fifth:].mean() < 0.1)
 
 
 def _thin_lines(mask: NDArray[np.uint8], thick: float, vertical: bool) -> NDArray[np.int32]:
@@ -111,6 +113,8 @@ def _best_channel(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     mean = small.mean(axis=1)
     paper, ink = np.percentile(mean, 75), np.percentile(mean, 0.4)
     inked, bare = mean < ink + 0.25 * (paper - ink), mean > ink + 0.5 * (paper - ink)
+    if not inked.any() or not bare.any():
+        raise NoInk("the page has one brightness only; expected ink on paper.")
     best, choice = -1.0, 3
     for k, values in enumerate((*small.T, mean)):
         background = values[bare]

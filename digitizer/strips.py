@@ -127,6 +127,8 @@ def _labels(traced: Traced, strips: tuple[Strip, ...], kx: float, ky: float) -> 
         return [None] * len(strips)
     height = (together[:, 1] + together[:, 3]) / 2
     usual = together[np.abs(height - np.median(height)) < 3 * ky]
+    if len(usual) < 3:
+        return [None] * len(strips)
     left, right = np.percentile(usual[:, 0], 5) - 0.8 * kx, np.percentile(usual[:, 2], 90) + 0.8 * kx
     top, bottom = np.median(usual[:, 1]) - 0.8 * ky, np.median(usual[:, 3]) + 0.8 * ky
     places = [(strip.x * kx, traced.rows[strip.row].baseline) for strip in strips]

@@ -32,6 +32,7 @@ def envelope(x: D, y: D, radius: float, first: int, count: int, sub: int) -> tup
     length = np.hypot(run, rise)
     length[length == 0] = 1.0
     sine, cosine = rise / length, run / length
+    centres = (np.arange(first, first + count) + 0.5) / sub - 0.5
     slope = np.divide(rise, run, out=np.zeros_like(run), where=run > 0)
 
     def covered(start: D, stop: D) -> tuple[NDArray[np.intp], NDArray[np.intp], D]:
@@ -39,8 +40,8 @@ def envelope(x: D, y: D, radius: float, first: int, count: int, sub: int) -> tup
         a, b = (np.clip(np.ceil((v + 0.5) * sub - 0.5) - first, 0, count).astype(np.intp) for v in (start, stop))
         many = np.maximum(b - a, 0)
         piece = np.repeat(np.arange(many.size), many)
-        column = np.arange(piece.size) + np.repeat(a - np.cumsum(many) + many, many)
-        return piece, column, (column + first + 0.5) / sub - 0.5
+        column = np.arange(piece.size) + (a - np.cumsum(many) + many)[piece]
+        return piece, column, centres[column]
 
     edges = []
     for sign, extremum in ((1.0, np.minimum), (-1.0, np.maximum)):
@@ -48,7 +49,8 @@ def envelope(x: D, y: D, radius: float, first: int, count: int, sub: int) -> tup
         # Segments, moved along their normal: by `shift` in x and -sign * radius * cosine in y.
         shift = sign * radius * sine
         i, column, centre = covered(x[:-1] + shift, x[1:] + shift)
-        extremum.at(edge, column, y[i] - sign * radius * cosine[i] + slope[i] * (centre - x[i] - shift[i]))
+        level = y[:-1] - sign * radius * cosine - slope * (x[:-1] + shift)
+        extremum.at(edge, column, level[i] + slope[i] * centre)
         # Arcs between the moved ends of two segments; where the segments cross there, the arc is empty.
         i, column, centre = covered(x + np.append(-radius, shift), x + np.append(shift, radius))
         extremum.at(edge, column, y[i] - sign * np.sqrt(np.maximum(radius**2 - (centre - x[i]) ** 2, 0.0)))

@@ -180,8 +180,7 @@ def render(record: Record, layout: Layout | None = None, style: Style | None = N
 
     ink = np.zeros(shape, np.uint8)
     drawn = _upsampled(record)
-    # Sub-columns per px: 118 per mm, finer than 2000 samples/s at 25 mm/s.
-    sub = int(np.clip(np.ceil(3000 / dpi), 8, 32))
+    sub = int(np.clip(np.ceil(2000 / dpi), 8, 32))  # sub-columns per px; 79 per mm are finer than any record
     mm_to_px = Homography.dpi(dpi)
     traces = []
     for strip in layout.strips:
@@ -193,7 +192,8 @@ def render(record: Record, layout: Layout | None = None, style: Style | None = N
     for pulse in layout.pulses:
         outline = pulse.outline(layout.speed)
         xy = mm_to_px(outline)
-        raster.draw_graph(ink, xy[:, 0], xy[:, 1], style.pen_width * k, "butt", sub)
+        # Upright flanks are as exact across as there are sub-columns, and from them time is read.
+        raster.draw_graph(ink, xy[:, 0], xy[:, 1], style.pen_width * k, "butt", 128)
         (x0, y0), (x1, y1) = outline.min(axis=0), outline.max(axis=0)
         boxes.append(Box("pulse", np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])))
     _separators(ink, layout, style, k)

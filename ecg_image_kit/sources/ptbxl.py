@@ -301,6 +301,8 @@ def _sex(row: Row) -> str | None:
 
 
 def _scp_codes(row: Row) -> dict[str, float]:
+    if not row["scp_codes"]:  # unlabelled, as in trees that were put together from other sources
+        return {}
     try:
         codes = ast.literal_eval(row["scp_codes"])
         return {str(code): float(likelihood) for code, likelihood in codes.items()}

@@ -1,0 +1,106 @@
+"""Which ink is whose: traces that leave their row and cross their neighbours are followed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import digitizer
+from digitizer import NoTrace, Reading
+from digitizer.metrics import plain_power
+from digitizer.trace import find_rows
+from ecg_image_kit import Layout, Page, Record, Style, render
+
+FS = 500.0
+F = NDArray[np.float32]
+
+
+def wave(t: NDArray[np.float64], at: float, sd: float, mv: float) -> NDArray[np.float64]:
+    return mv * np.exp(-0.5 * ((t - at) / sd) ** 2)
+
+
+def crossing(deep: float, offset: float) -> Record:
+    """I, II, III (which obey Einthoven's law): II has S waves of ``deep`` mV, III complexes ``offset`` s later."""
+    t = np.arange(5000) / FS
+    two, three = 0.03 * np.sin(2 * np.pi * t / 4.1), 0.03 * np.cos(2 * np.pi * t / 3.7)
+    for beat in np.arange(0.5, 9.8, 0.87):
+        two += wave(t, beat - 0.02, 0.008, 0.9) + wave(t, beat + 0.012, 0.011, -deep) + wave(t, beat + 0.28, 0.05, 0.3)
+        three += wave(t, beat + offset, 0.012, 0.8) + wave(t, beat + offset + 0.26, 0.05, 0.2)
+    return Record(("I", "II", "III"), np.stack([two - three, two, three]).astype(np.float32), FS, "crossing")
+
+
+@cache
+def read(deep: float, offset: float, height: float) -> tuple[Page, Reading]:
+    record = crossing(deep, offset)
+    layout = Layout.named("3x1", record.leads, sheet=(297.0, height), top=20)
+    page = render(record, layout, Style(header="none"), 150)
+    return page, digitizer.read(page.image)
+
+
+def db(page: Page, reading: Reading, lead: str) -> float:
+    return plain_power(page.record().lead(lead), reading.record.lead(lead)).db
+
+
+@pytest.mark.parametrize("deep", [2.0, 2.7])
+def test_a_deep_wave_down_to_the_next_row(deep: float) -> None:
+    """Rows are 28 mm apart: II's S waves come down to the trace of the row below, whose own complexes come later."""
+    page, reading = read(deep, 0.35, 114)
+    assert np.diff([strip.y for strip in page.layout.strips]) == pytest.approx(28, abs=1)
+    assert reading.page.layout.name == "3x1"
+    for lead in ("II", "III"):
+        truth, found = page.record().lead(lead), reading.record.lead(lead)
+        assert np.nanmin(found) == pytest.approx(truth.min(), abs=0.03)
+        assert np.nanmax(found) == pytest.approx(truth.max(), abs=0.03)
+    assert db(page, reading, "II") > 34
+    assert db(page, reading, "III") > 34
+
+
+def test_tall_waves_into_the_row_above_and_letters_on_the_way() -> None:
+    t = np.arange(5000) / FS
+    two = 0.02 * np.sin(t)
+    for beat in np.arange(0.4, 9.9, 0.9):
+        two += wave(t, beat, 0.012, 3.2) + wave(t, beat + 0.25, 0.05, 0.5)
+    mv = np.stack([0.4 * np.roll(two, 225), two, -0.3 * np.roll(two, 225)]).astype(np.float32)
+    record = Record(("I", "II", "III"), mv, FS, "tall")
+    layout = Layout.named("3x1", record.leads, sheet=(297.0, 129.0), top=20)
+    page = render(record, layout, Style(), 150)
+    reading = digitizer.read(page.image)
+    for k, lead in enumerate(record.leads):
+        signal = reading.page.traces[k].mv
+        assert np.nanmax(signal) == pytest.approx(mv[k].max(), abs=0.03)
+        assert plain_power(mv[k], signal).db > 30, lead
+
+
+def test_rows_keep_their_order_and_place() -> None:
+    page, reading = read(2.7, 0.35, 114)
+    for a, b in zip(reading.page.layout.strips, page.layout.strips, strict=True):
+        assert a.lead == b.lead
+        at, true = (p.mm_to_px(np.array([[s.x, s.y]])) for p, s in ((reading.page, a), (page, b)))
+        assert np.abs(at - true).max() < 3
+
+
+@pytest.mark.parametrize(("rows", "spacing"), [(1, 40.0), (3, 28.0), (4, 41.5), (12, 13.0)])
+def test_equally_spaced_rows(rows: int, spacing: float) -> None:
+    """From heights of flat ink alone, with a few lines of text above."""
+    rng = np.random.default_rng(rows)
+    ky, width = 6.0, 1500
+    column = np.tile(np.arange(width, dtype=np.int32), rows)
+    base = 40 + spacing * np.arange(rows)
+    y = np.repeat(base, width) + rng.normal(0, 1.0, rows * width)
+    text_column = np.tile(np.arange(100, 260, dtype=np.int32), 2)
+    text = np.repeat([8.0, 13.0], 160)
+    height = int((base[-1] + 40) * ky)
+    centres, found = find_rows(np.append(y, text) * ky, np.append(column, text_column), height, ky)
+    assert centres == pytest.approx(base * ky, abs=0.5 * ky)
+    if rows > 1:
+        assert found == pytest.approx(spacing * ky, rel=0.01)
+
+
+def test_letters_are_no_trace() -> None:
+    record = Record(("II",), np.full((1, 5000), np.nan, np.float32), FS)
+    page = render(record, Layout.named("3x4", ("II",), pulse="none"), Style(minor_width=0.05, major_width=0.1), 150)
+    with pytest.raises(NoTrace, match=r"longest connected ink is \d+ mm wide"):
+        digitizer.read(page.image)
