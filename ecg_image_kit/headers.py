@@ -50,6 +50,24 @@ _DATES = ("%d-%b-%Y %H:%M:%S", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y 
 _BANDS = ("0.05-150 Hz", "0.05-100 Hz", "0.15-100 Hz", "0.05-40 Hz", "0.5-40 Hz", "0.5-35 Hz", "0.67-150 Hz")
 
 
+# SCP-ECG statement codes (EN 1064, as PTB-XL uses them) in the words of a printed report.
+_STATEMENTS = {
+    "SR": "Sinus rhythm", "SBRAD": "Sinus bradycardia", "STACH": "Sinus tachycardia", "SARRH": "Sinus arrhythmia",
+    "AFIB": "Atrial fibrillation", "AFLT": "Atrial flutter", "SVTAC": "Supraventricular tachycardia",
+    "PACE": "Paced rhythm", "PVC": "Ventricular premature complexes", "BIGU": "Bigeminy", "PAC": "Atrial premature complexes",
+    "1AVB": "First degree AV block", "2AVB": "Second degree AV block", "3AVB": "Complete AV block",
+    "CLBBB": "Left bundle branch block", "CRBBB": "Right bundle branch block",
+    "ILBBB": "Incomplete left bundle branch block", "IRBBB": "Incomplete right bundle branch block",
+    "LAFB": "Left anterior fascicular block", "LPFB": "Left posterior fascicular block", "WPW": "Pre-excitation",
+    "LVH": "Left ventricular hypertrophy", "RVH": "Right ventricular hypertrophy", "LVOLT": "Low QRS voltages",
+    "AMI": "Anterior infarction", "IMI": "Inferior infarction", "ASMI": "Anteroseptal infarction",
+    "LMI": "Lateral infarction", "ALMI": "Anterolateral infarction", "ILMI": "Inferolateral infarction",
+    "ISC_": "Ischaemic ST-T changes", "ISCAL": "Anterolateral ischaemia", "ISCIN": "Inferior ischaemia",
+    "NDT": "Nondiagnostic T abnormalities", "NST_": "Nonspecific ST changes", "STD_": "ST depression",
+    "STE_": "ST elevation", "LNGQT": "Prolonged QT interval", "DIG": "Digitalis effect",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a page says: a made-up patient, visit and machine, and intervals that agree with one another."""
@@ -77,7 +95,8 @@ class Facts:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, meta: Mapping[str, Any]) -> Facts:
-        """Drawn facts; only ``age`` (years; PTB-XL's 300: 90 or more), ``sex`` and ``heart_rate`` come from ``meta``.
+        """Drawn facts; only ``age`` (years; PTB-XL's 300: 90 or more), ``sex``, ``heart_rate`` and ``scp_codes`` come
+        from ``meta``: the statements never contradict the record's own labels.
 
         Every draw is made whatever ``meta`` holds, so the same seed makes the same page but for what was given.
         """
@@ -103,7 +122,7 @@ class Facts:
         qt = min(qtc * math.sqrt(60 / rate), 0.9 * 60_000 / rate)
         pr = min(pr, 0.35 * 60_000 / rate)
         qtc = qt / math.sqrt(60 / rate)
-        findings, verdict = _read(rate, pr, qrs, qtc, q)
+        findings, verdict = _labelled(meta.get("scp_codes")) or _read(rate, pr, qrs, qtc, q)
         return cls(
             name=name,
             id=identifier,
@@ -147,6 +166,14 @@ def _sex(value: Any) -> str | None:
     """Male or Female; PTB-XL writes 0 and 1."""
     key = str(value).strip().lower()
     return "Male" if key in ("0", "0.0", "m", "male") else "Female" if key in ("1", "1.0", "f", "female") else None
+
+
+def _labelled(codes: Any) -> tuple[tuple[str, ...], str] | None:
+    """Statement lines and summary that the record's SCP-ECG statements (code: likelihood) call for, if it has any."""
+    if not isinstance(codes, Mapping) or not codes:
+        return None
+    known = tuple(_STATEMENTS[code] for code in codes if code in _STATEMENTS)
+    return known[:4], "Normal ECG" if "NORM" in codes else "Abnormal ECG"
 
 
 def _read(rate: float, pr: float, qrs: float, qtc: float, axis: float) -> tuple[tuple[str, ...], str]:

@@ -335,15 +335,14 @@ def test_the_pulse_is_drawn_where_its_box_is() -> None:
     (box,) = [b for b in page.boxes if b.kind == "pulse"]
     (x0, y0), (x1, y1) = page.mm_to_px(box.outline)[[0, 2]]
     coverage = ink(page)
-    rows = np.arange(coverage.shape[0])
-    middle = coverage[:, round((x0 + x1) / 2)]
-    assert (middle * rows).sum() / middle.sum() == pytest.approx(y0, abs=0.03)  # the top of the pulse: 1 mV
+    top = coverage[: round((y0 + y1) / 2), [round((x0 + x1) / 2)]]
+    assert balance(top)[0] == pytest.approx(y0, abs=0.01)  # 1 mV
     assert y1 - y0 == pytest.approx(20 * 200 / 25.4)
-    flanks = coverage[round((y0 + y1) / 2)]
+    flanks = coverage[[round((y0 + y1) / 2)]].T
     foot = 1.5 * 200 / 25.4
     for side in (x0 + foot, x1 - foot):
-        near = np.arange(int(side) - 10, int(side) + 10)
-        assert (flanks[near] * near).sum() / flanks[near].sum() == pytest.approx(side, abs=0.08)
+        begin = int(side) - 10
+        assert begin + balance(flanks[begin : begin + 20])[0] == pytest.approx(side, abs=0.01)
 
 
 def rectangle(box: Box) -> tuple[float, float, float, float]:

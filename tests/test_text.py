@@ -422,3 +422,12 @@ def test_code_misuse_is_explained() -> None:
     for kind, content in (("aztec", "x"), ("bar", "µ"), ("bar", ""), ("bar", "x" * 81), ("qr", ""), ("qr", "x" * 5000)):
         with pytest.raises(UsageError, match="expected"):
             code_matrix(kind, content)
+
+
+def test_statements_follow_the_records_labels() -> None:
+    sick = headers.Facts.draw(np.random.default_rng(3), {"scp_codes": {"AMI": 100.0, "SR": 0.0}})
+    assert sick.verdict == "Abnormal ECG" and sick.findings == ("Anterior infarction", "Sinus rhythm")
+    well = headers.Facts.draw(np.random.default_rng(3), {"scp_codes": {"NORM": 100.0, "SR": 0.0}})
+    assert well.verdict == "Normal ECG" and well.findings == ("Sinus rhythm",)
+    unknown = headers.Facts.draw(np.random.default_rng(3), {"scp_codes": {"QWERTY": 100.0}})
+    assert unknown.findings == () and unknown.verdict == "Abnormal ECG"
