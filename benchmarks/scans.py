@@ -8,9 +8,10 @@ each other, if the layout is wrong, or if time or voltage are misread.
 
 law      share of the limb leads' power in a column that no pair of signals I, II explains: 0 right, 1 unrelated leads
 rhythm   correlation of a rhythm strip with the same lead's cell over the seconds that both show
-A reading is plausible if both are known or one is, law <= 0.15 in the median column, rhythm >= 0.9 in the median
-strip, at least 80 % of the printed samples were read, and the median lead spans 0.2 to 8 mV. Without either (fewer than three limb
-leads in every column, and no rhythm strip) it is not judged.
+
+A reading is plausible if at least one of the two is known, law <= 0.15 in the median column, rhythm >= 0.9 in the
+median strip, at least 80 % of the printed samples were read, and the median lead spans 0.2 to 8 mV. With neither known
+(fewer than three limb leads in every column, no rhythm strip whose lead has a cell) it is unjudged.
 
 Exit status: 0 every image was read or refused with a reason, 1 some crashed, 2 no images.
 """

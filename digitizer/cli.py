@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:
-    from .report import WRITE
+    from .report import WRITE, wfdb_stem
 
     write = tuple(kind.strip() for kind in options.write.split(",") if kind.strip())
     unknown = sorted(set(write) - set(WRITE))
@@ -137,18 +137,23 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
     if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
         raise UsageError(f"--out {options.out}: is a file; expected a folder.")
     jobs: list[Job] = []
-    taken: dict[str, Path] = {}  # file systems may fold case
+    taken: dict[str, Path] = {}
+
+    def key(stem: Path) -> str:
+        """What may not be the same for two images; file systems may fold case."""
+        return str(wfdb_stem(stem) if "wfdb" in write else stem).casefold()
+
     for image, relative in _images(options.images):
         stem = (Path(options.out) / relative if options.out else image).with_suffix("")
-        other = taken.get(str(stem).casefold())
+        other = taken.get(key(stem))
         if other is not None and other.parent == image.parent:  # scan.jpg beside scan.png
             stem = stem.with_name(f"{stem.name}_{image.suffix.lstrip('.').lower()}")
-            other = taken.get(str(stem).casefold())
+            other = taken.get(key(stem))
         if other is not None:
             raise UsageError(
                 f"{image} and {other} would both be written as {stem}. Give a folder above both, or one at a time."
             )
-        taken[str(stem).casefold()] = image
+        taken[key(stem)] = image
         if foreign := _foreign(stem, write):
             raise UsageError(f"{foreign} is not a result of ecg-digitize and would be overwritten. Give another --out.")
         jobs.append(Job(image, stem, write, options.fs, options.px_per_mm, options.speed, options.gain))

@@ -54,9 +54,9 @@ _BANDS = ("0.05-150 Hz", "0.05-100 Hz", "0.15-100 Hz", "0.05-40 Hz", "0.5-40 Hz"
 _STATEMENTS = {
     "SR": "Sinus rhythm", "SBRAD": "Sinus bradycardia", "STACH": "Sinus tachycardia", "SARRH": "Sinus arrhythmia",
     "AFIB": "Atrial fibrillation", "AFLT": "Atrial flutter", "SVTAC": "Supraventricular tachycardia",
-    "PACE": "Paced rhythm", "PVC": "Ventricular premature complexes", "BIGU": "Bigeminy", "PAC": "Atrial premature complexes",
-    "1AVB": "First degree AV block", "2AVB": "Second degree AV block", "3AVB": "Complete AV block",
-    "CLBBB": "Left bundle branch block", "CRBBB": "Right bundle branch block",
+    "PACE": "Paced rhythm", "PVC": "Ventricular premature complexes", "BIGU": "Bigeminy",
+    "PAC": "Atrial premature complexes", "1AVB": "First degree AV block", "2AVB": "Second degree AV block",
+    "3AVB": "Complete AV block", "CLBBB": "Left bundle branch block", "CRBBB": "Right bundle branch block",
     "ILBBB": "Incomplete left bundle branch block", "IRBBB": "Incomplete right bundle branch block",
     "LAFB": "Left anterior fascicular block", "LPFB": "Left posterior fascicular block", "WPW": "Pre-excitation",
     "LVH": "Left ventricular hypertrophy", "RVH": "Right ventricular hypertrophy", "LVOLT": "Low QRS voltages",

@@ -162,7 +162,7 @@ class Page:
                 known = np.isfinite(dense.mv)
                 px = np.clip(self.mm_to_px(np.where(known[:, None], self.mm(dense), 0.0)), -1e6, 1e6)
                 for piece in np.split(np.arange(known.size), np.flatnonzero(np.diff(known)) + 1):
-                    if known[piece[0]]:
+                    if piece.size and known[piece[0]]:
                         _stroke(out, px[piece], pen, strips.index(trace.strip) + 1)
         elif kind == "grid":
             self._mark_grid(out)

@@ -23,7 +23,9 @@ def sample(name: str) -> Record:
     return open_source("samples").load(name)
 
 
-def printed(name: str, record: str = "00001", leads: tuple[str, ...] = (), style: Style | None = None, **options: Any) -> Page:
+def printed(
+    name: str, record: str = "00001", leads: tuple[str, ...] = (), style: Style | None = None, **options: Any
+) -> Page:
     signals = sample(record).select(leads) if leads else sample(record)
     return render(signals, Layout.for_record(signals, name, **options), style, DPI)
 

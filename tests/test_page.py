@@ -332,6 +332,15 @@ def test_text_masks_cover_the_text(page: Page) -> None:
     assert (mask[changed] > 0).mean() > 0.999  # whatever text and code painted is in a box
 
 
+def test_masks_and_files_of_a_short_record(tmp_path: Path) -> None:
+    page = render(ecg(seconds=4.0), Layout.named("3x4+1R"), Style(), 50)
+    page.save(tmp_path / "a.png", masks=("leads", "grid", "text"), record="wfdb,csv")
+    same_truth(page, Page.load(tmp_path / "a.png"))
+    printed = {k + 1 for k, trace in enumerate(page.traces) if trace.mv.size}
+    assert len(printed) == 7  # two columns and the rhythm strip
+    assert set(np.unique(page.mask("leads"))) == {0} | printed
+
+
 def test_warping_resamples_and_fills() -> None:
     page = render(ecg(("I",)), Layout.named("1x1", ["I"]), Style(), 50)
     before = page.image.copy()

@@ -1,4 +1,4 @@
-"""Whole pages, from pixels to millivolts: how exact, what is honest when it fails, and pages drawn by another program."""
+"""Whole pages, from pixels to millivolts: how exact, how honest, and pages drawn by another program."""
 
 from __future__ import annotations
 
@@ -179,9 +179,9 @@ def test_image_is_not_written_to() -> None:
 
 
 def blanked(page: Page, lead: str, start: float, stop: float, up: float = 12.0) -> tuple[Image, slice]:
-    """The page with a white sheet of paper over seconds [start, stop) of a lead's cell, and which samples that hides."""
+    """The page with white paper over seconds [start, stop) of a lead's cell, and which samples that hides."""
     trace = next(t for t in page.traces if t.strip.lead == lead)
-    corners = page.layout.to_mm(trace.strip, np.array([start, stop]), np.zeros(2)) + [[0, -up], [0, up]]
+    corners = page.layout.to_mm(trace.strip, np.array([start, stop]), np.array([up, -up]) / trace.strip.gain)
     (x0, y0), (x1, y1) = np.round(page.mm_to_px(corners)).astype(int)
     image = page.image.copy()
     image[y0:y1, x0:x1] = 255
@@ -301,8 +301,8 @@ class Sheet:
         k, n = self.k, self.over
         for r in range(rows):
             y = 24.0 + r * gap
-            mm = np.array([(-9, 0), (-7.5, 0), (-7.5, -10), (-2.5, -10), (-2.5, 0), (-1.2, 0)]) + [self.x0, y]
-            points = np.round((mm * k * n - 0.5) * 256).astype(np.int32)
+            foot_to_foot = np.array([(-9, 0), (-7.5, 0), (-7.5, -10), (-2.5, -10), (-2.5, 0), (-1.2, 0)])
+            points = np.round(((foot_to_foot + np.array([self.x0, y])) * k * n - 0.5) * 256).astype(np.int32)
             cv2.polylines(ink, [points], False, 255, round(self.pen * k * n), cv2.LINE_8, 8)
 
 

@@ -110,7 +110,8 @@ def test_finds_the_pen(error: float) -> None:
 
 def test_several_strips_are_fitted_as_if_alone() -> None:
     strips = [draw(150, "II", 2.5), draw(150, "V3", 3.0), draw(150, "aVL", 2.5)]
-    together, _ = refine.fit([s.window() for s in strips], [s.guess() for s in strips], strips[0].pen, strips[0].px_per_mv)
+    windows, guesses = [s.window() for s in strips], [s.guess() for s in strips]
+    together, _ = refine.fit(windows, guesses, strips[0].pen, strips[0].px_per_mv)
     for strip, fit in zip(strips, together, strict=True):
         alone, _ = fitted(strip)
         assert fit.y.size == strip.y.size
