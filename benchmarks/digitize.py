@@ -172,7 +172,7 @@ def row(own: Sequence[Result]) -> tuple[str, bool]:
     """One resolution's line of the table, and whether it meets its targets."""
     db = np.array([r.plain_db for r in own])
     seconds, cpu = (float(np.median([getattr(r, key) for r in own])) for key in ("seconds", "cpu_seconds"))
-    lag = float(np.nanmedian([abs(r.lag_ms) for r in own]))
+    lag = float(np.median([abs(r.lag_ms) for r in own if np.isfinite(r.lag_ms)] or [np.nan]))
     target = MEAN_DB.get(round(own[0].dpi))
     missed = [
         *(["mean SNR"] if target is not None and db.mean() < target else []),

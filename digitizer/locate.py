@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,12 +12,18 @@ from numpy.typing import NDArray
 from ecg_image_kit.errors import EcgError
 from ecg_image_kit.warp import Homography
 
-F = NDArray[np.float32]
-D = NDArray[np.float64]
+from .arrays import U8, D, F
 
 PX_PER_MM = (1.7, 26.0)  # 43 to 660 dpi
-_MAX_TILT = 8.0  # degrees
+_GIVEN_WITHIN = 0.03  # of a pitch that the caller knows
+_SMALLEST = 100  # px a side
 _ENOUGH = 2400  # px; larger images are reduced for the search
+_MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
+_LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
+_BLOCK = 24  # px; the paper's brightness is measured in such squares
+_BANDS = 48  # horizontal bands whose profiles are looked at
+_HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
+_MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
 
 class GridNotFound(EcgError):
@@ -44,31 +51,30 @@ class Grid:
     contrast: float
 
 
-def darkness(image: NDArray[np.uint8]) -> F:
-    """(H, W) 0 to 255: how much darker than the paper around it, in the channel that absorbs most.
+class _Bands(NamedTuple):
+    """Mean profiles (bands, W) along x of horizontal bands, high-passed, and the bands' centres ``y`` (bands,) px."""
 
-    The darkest part (ink) is cut to the grid's own level, so that a heavy trace does not hide a faint grid.
-    """
-    low = image.min(axis=2) if image.ndim == 3 else image
-    paper = local_paper(low)
-    dark = np.clip(paper - low, 0, None).astype(np.float32)
-    return np.minimum(dark, max(4.0, float(np.percentile(dark[::3, ::3], 93))))
+    profiles: D
+    y: D
 
 
-def local_paper(channel: NDArray[np.uint8], block: int = 24) -> F:
-    """(H, W) brightness of the bare paper: a high percentile of each block, smoothed."""
-    height, width = channel.shape
-    rows, columns = max(1, height // block), max(1, width // block)
-    cells = channel[: rows * block, : columns * block] if min(height, width) >= block else None
-    if cells is None:
-        return np.full((height, width), float(np.percentile(channel, 80)), np.float32)
-    cells = cells.reshape(rows, block, columns, block)[:, ::2, :, ::2].transpose(0, 2, 1, 3).reshape(rows, columns, -1)
-    level = np.partition(cells, int(cells.shape[2] * 0.8), axis=2)[:, :, int(cells.shape[2] * 0.8)].astype(np.float32)
-    level = cv2.GaussianBlur(cv2.medianBlur(level, 5), (0, 0), 2.0) if min(rows, columns) >= 5 else level
-    return cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
+class _Spectrum(NamedTuple):
+    """Frequencies (cycles/px) and the amplitude at each, relative to its surroundings (1 = nothing there)."""
+
+    frequency: D
+    ratio: D
 
 
-def locate(image: NDArray[np.uint8], px_per_mm: float | None = None) -> Grid:
+class _Pitch(NamedTuple):
+    """px per mm, whether lines 1 mm apart are among those seen, and as in Grid."""
+
+    px_per_mm: float
+    minor: bool
+    evidence: str
+    contrast: float
+
+
+def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     """Find the grid of a flat page tilted by at most 8 degrees.
 
     Args:
@@ -79,61 +85,88 @@ def locate(image: NDArray[np.uint8], px_per_mm: float | None = None) -> Grid:
         GridNotFound: no period that explains both directions.
     """
     height, width = image.shape[:2]
-    if min(height, width) < 100:
-        raise GridNotFound(f"image of {width} x {height} px; expected at least 100 px a side. Scan at 100 dpi or more.")
+    if min(height, width) < _SMALLEST:
+        raise GridNotFound(
+            f"image of {width} x {height} px; expected at least {_SMALLEST} px a side. Scan at 100 dpi or more."
+        )
     shrink = -(-max(height, width) // _ENOUGH)
     if shrink > 1:
-        # Phases need no more than a few pixels per millimetre; whole factors keep every pixel's weight equal.
-        image = cv2.resize(image[: height // shrink * shrink, : width // shrink * shrink], None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)  # fmt: skip
-        try:
-            small = locate(image, px_per_mm / shrink if px_per_mm else None)
-        except GridNotFound as error:
-            raise GridNotFound(f"{error} (Searched at 1/{shrink} of the image's size.)") from None
-        to_small = Homography.affine(1 / shrink, 0, 0.5 / shrink - 0.5, 0, 1 / shrink, 0.5 / shrink - 0.5)
-        warp = Homography(small.px_to_mm.matrix @ to_small.matrix)
-        a, b = small.px_per_mm
-        return replace(small, px_to_mm=warp, px_per_mm=(a * shrink, b * shrink))
+        return _locate_small(image, px_per_mm, shrink)
     dark = darkness(image)
-    bands = [_bands(dark), _bands(np.ascontiguousarray(dark.T))]
-    spectra = [_spectrum(profiles) for profiles, _ in bands]
-    period, evidence, contrast = _pitch(spectra, px_per_mm, max(height, width))
-
-    vectors, offsets, residuals = [], [], []
-    for axis in (0, 1):
-        vector, offset, residual = _phase_fit(
-            dark if axis == 0 else np.ascontiguousarray(dark.T), bands[axis], period, "minor" in evidence
-        )
-        vectors.append(vector if axis == 0 else vector[::-1])
-        offsets.append(offset)
-        residuals.append(residual)
-    (ux, uy), (vx, vy) = vectors
+    # Lines across x, then, with x and y exchanged, lines across y.
+    sides = (dark, np.ascontiguousarray(dark.T))
+    bands = [_bands(side) for side in sides]
+    pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
+    fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
+    ((ux, uy), x_offset, x_residual), ((vy, vx), y_offset, y_residual) = fits
     tilt = float(np.rad2deg(np.arctan2(-vx, vy)))
-    skew = float(np.rad2deg(np.arctan2(uy, ux))) + tilt * -1
-    if abs(tilt) > _MAX_TILT or abs(skew) > 2.0:
+    skew = float(np.rad2deg(np.arctan2(uy, ux))) - tilt
+    if abs(tilt) > _MAX_TILT or abs(skew) > _MAX_SKEW:
         raise GridNotFound(
-            f"grid lines tilted by {tilt:.1f} degrees and {skew:.1f} degrees from square; this reader takes flat pages tilted "
-            f"by at most {_MAX_TILT:g}. Rotate or flatten the image."
+            f"grid lines tilted by {tilt:.1f} degrees and {skew:.1f} degrees from square; this reader takes flat pages "
+            f"tilted by at most {_MAX_TILT:g}. Rotate or flatten the image."
         )
-    warp = Homography.affine(ux, uy, offsets[0], vx, vy, offsets[1])
-    pitch = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
-    return Grid(warp, pitch, tilt, float(np.hypot(*residuals)), evidence, contrast)
+    warp = Homography.affine(ux, uy, x_offset, vx, vy, y_offset)
+    px = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
+    return Grid(warp, px, tilt, float(np.hypot(x_residual, y_residual)), pitch.evidence, pitch.contrast)
 
 
-def _bands(dark: F, count: int = 48) -> tuple[D, D]:
-    """Mean profiles along x of ``count`` horizontal bands, high-passed: (bands, W), and the bands' centres in y px.
+def _locate_small(image: U8, px_per_mm: float | None, shrink: int) -> Grid:
+    """``locate`` on the image reduced by a whole factor, told in the image's own px.
 
-    Narrow bands keep the lines sharp although they are tilted.
+    Phases need no more than a few pixels per millimetre; whole factors keep every pixel's weight equal.
     """
+    height, width = (size // shrink * shrink for size in image.shape[:2])
+    size = (width // shrink, height // shrink)
+    reduced = np.asarray(cv2.resize(image[:height, :width], size, interpolation=cv2.INTER_AREA), np.uint8)
+    try:
+        small = locate(reduced, px_per_mm / shrink if px_per_mm else None)
+    except GridNotFound as error:
+        raise GridNotFound(f"{error} (Searched at 1/{shrink} of the image's size.)") from None
+    to_small = Homography.affine(1 / shrink, 0, 0.5 / shrink - 0.5, 0, 1 / shrink, 0.5 / shrink - 0.5)
+    warp = Homography(small.px_to_mm.matrix @ to_small.matrix)
+    a, b = small.px_per_mm
+    return replace(small, px_to_mm=warp, px_per_mm=(a * shrink, b * shrink))
+
+
+def darkness(image: U8) -> F:
+    """(H, W) 0 to 255: how much darker than the paper around it, in the channel that absorbs most.
+
+    The darkest part (ink) is cut to the grid's own level, so that a heavy trace does not hide a faint grid.
+    """
+    low = image.min(axis=2)
+    dark = np.clip(local_paper(low) - low, 0, None).astype(np.float32)
+    return np.asarray(np.minimum(dark, max(4.0, float(np.percentile(dark[::3, ::3], 93)))), np.float32)
+
+
+def local_paper(channel: U8) -> F:
+    """(H, W) brightness of the bare paper: a high percentile of each block, smoothed."""
+    height, width = channel.shape
+    rows, columns = height // _BLOCK, width // _BLOCK
+    if not rows or not columns:
+        return np.full((height, width), float(np.percentile(channel, 80)), np.float32)
+    cells = channel[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)[:, ::2, :, ::2]
+    cells = cells.transpose(0, 2, 1, 3).reshape(rows, columns, -1)
+    k = int(cells.shape[2] * 0.8)
+    level = np.partition(cells, k, axis=2)[:, :, k].astype(np.float32)
+    if min(rows, columns) >= 5:
+        level = np.asarray(cv2.GaussianBlur(cv2.medianBlur(level, 5), (0, 0), 2.0), np.float32)
+    return np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _bands(dark: F) -> _Bands:
+    """Narrow bands, which keep the lines sharp although they are tilted."""
     height = dark.shape[0]
-    size = int(np.clip(height // count, 6, 32))
+    size = int(np.clip(height // _BANDS, 6, 32))
     count = height // size
     profiles = dark[: count * size].reshape(count, size, -1).mean(axis=1).astype(np.float64)
-    profiles -= cv2.blur(profiles, (61, 1)) if profiles.shape[1] > 61 else profiles.mean(axis=1, keepdims=True)
-    return profiles, (np.arange(count) + 0.5) * size - 0.5
+    wide = 61  # px, of the high-pass
+    profiles -= cv2.blur(profiles, (wide, 1)) if profiles.shape[1] > wide else profiles.mean(axis=1, keepdims=True)
+    return _Bands(profiles, np.asarray((np.arange(count) + 0.5) * size - 0.5, np.float64))
 
 
-def _spectrum(profiles: D) -> tuple[D, D]:
-    """Frequencies (cycles/px) and mean amplitude over the bands, relative to its surroundings (1 = nothing there)."""
+def _spectrum(profiles: D) -> _Spectrum:
+    """Mean of the bands' spectra."""
     size = profiles.shape[1]
     length = 1 << int(np.ceil(np.log2(size * 4)))
     amplitude = np.abs(np.fft.rfft(profiles * np.hanning(size), length, axis=1))
@@ -141,143 +174,110 @@ def _spectrum(profiles: D) -> tuple[D, D]:
     amplitude /= np.sqrt((profiles**2).mean(axis=1, keepdims=True)) + 1e-6
     mean = amplitude.mean(axis=0)
     around = cv2.blur(mean[None], (2 * (length // size) * 24 + 1, 1))[0]
-    return np.fft.rfftfreq(length), mean / (around + 1e-9)
+    return _Spectrum(np.asarray(np.fft.rfftfreq(length), np.float64), np.asarray(mean / (around + 1e-9), np.float64))
 
 
-def _pitch(spectra: list[tuple[D, D]], given: float | None, size: int) -> tuple[float, str, float]:
-    """(px per mm, evidence, contrast) from the harmonics of 5 mm common to both directions."""
-    low, high = (given * 0.97, given * 1.03) if given else PX_PER_MM
+def _pitch(spectra: list[_Spectrum], given: float | None, size: int) -> _Pitch:
+    """The pitch from the harmonics of 5 mm common to both directions of a page ``size`` px long."""
+    low, high = (given * (1 - _GIVEN_WITHIN), given * (1 + _GIVEN_WITHIN)) if given else PX_PER_MM
     candidates = np.exp(np.arange(np.log(low), np.log(high), 0.0008))
-    # heights[k]: geometric mean over both directions of the amplitude at harmonic k of 5 mm
-    heights = np.zeros((11, candidates.size))
-    for k in range(1, 11):
-        f = k / (5 * candidates)
-        logs = [np.log(np.maximum(np.interp(f, freq, _peaks(ratio, freq, f)), 0.3)) for freq, ratio in spectra]
-        heights[k] = np.where(f < 0.47, np.mean(logs, axis=0), 0.0)
-    fine, coarse = heights[5], heights[[1, 2, 3, 4]].mean(axis=0)
-    overtone = heights[10]
-    # A full grid has a strong 1 mm line and 5 mm harmonics; a 5 mm grid has harmonics 1 to 4 alike; a 1 mm grid has only 5 and 10.
+    heights = _heights(spectra, candidates)
+    fine, coarse, overtone = heights[5], heights[[1, 2, 3, 4]].mean(axis=0), heights[10]
+    # A full grid has a strong 1 mm line and 5 mm harmonics; a 5 mm grid has harmonics 1 to 4 alike; a 1 mm grid has
+    # only 5 and 10.
     full = fine + 1.3 * coarse + 0.3 * overtone
+    best = _longest_fit(heights, candidates, full)
+    k, h = float(candidates[best]), heights[:, best]
+    contrast = float(np.exp(max(h[1:6].max(), 0)))
+    if full[best] < _MIN_SCORE or contrast < _MIN_CONTRAST:
+        raise GridNotFound(
+            f"no 5 mm period between {low * 5:.0f} and {high * 5:.0f} px (best {contrast:.1f} times its surroundings, "
+            f"at {k * 5:.1f} px). Give --px-per-mm, or check that the image is a flat ECG on grid paper."
+        )
+    major = h[1:5].mean()
+    if h[5] > 0.7 and 0.25 < major < h[5] - 0.2:  # lines of 5 mm alone have all harmonics alike
+        evidence = (
+            f"minor and major lines: 1 mm is {np.exp(h[5]):.1f}, 5 mm harmonics {np.exp(major):.1f} times their "
+            "surroundings"
+        )
+        return _Pitch(k, True, evidence, contrast)
+    if h[5] > 0.7 and major <= 0.25:
+        # Only one family of lines. As 1 mm it would make the page size / k mm long; as 5 mm, five times that.
+        if size / k < _LONGEST_PAGE:
+            evidence = f"minor lines only, taken for 1 mm because the page is then {size / k:.0f} mm long"
+            return _Pitch(k, True, evidence, contrast)
+        return _Pitch(k / 5, False, "one family of lines", contrast)
+    return _Pitch(k, False, f"major lines only: 5 mm harmonics {np.exp(major):.1f} times their surroundings", contrast)
+
+
+def _heights(spectra: list[_Spectrum], candidates: D) -> D:
+    """(harmonic, candidate) log amplitude at each harmonic of 5 mm if 1 mm were ``candidates`` px; row 0 is empty.
+
+    The geometric mean over both directions.
+    """
+    # The highest value within +-0.3 % counts.
+    peaks = [(s.frequency, cv2.dilate(s.ratio[None], np.ones((1, 3), np.uint8))[0]) for s in spectra]
+    heights = np.zeros((_HARMONICS + 1, candidates.size))
+    for k in range(1, _HARMONICS + 1):
+        f = k / (5 * candidates)
+        logs = [np.log(np.maximum(np.interp(f, frequency, peak), 0.3)) for frequency, peak in peaks]
+        heights[k] = np.where(f < 0.47, np.mean(logs, axis=0), 0.0)
+    return heights
+
+
+def _longest_fit(heights: D, candidates: D, full: D) -> int:
+    """Index of the candidate with the best ``full`` score, or of a multiple of it that fits nearly as well.
+
+    Sharp lines have overtones, so a half or a third of the true period fits as well: prefer the longest that fits.
+    """
     best = int(np.argmax(full))
-    # Sharp lines have overtones, so a half or a third of the true period fits as well: prefer the longest that fits.
     for factor in (5, 4, 3, 2):
         near = np.abs(candidates - factor * candidates[best]) < 0.006 * factor * candidates[best]
         if near.any():
             longer = int(np.flatnonzero(near)[np.argmax(full[near])])
             # Harmonics that the shorter period does not share must stand out nearly as well.
-            own = [heights[m, longer] for m in range(1, 11) if m % factor]
+            own = np.array([heights[m, longer] for m in range(1, _HARMONICS + 1) if m % factor])
             if np.median(own) > max(0.6, 0.4 * heights[1:6, best].mean()):
-                best = longer
-                break
-    score, k = float(full[best]), float(candidates[best])
-    contrast = float(np.exp(max(heights[1:6, best].max(), 0)))
-    if score < 1.2 or contrast < 2.5:
-        raise GridNotFound(
-            f"no 5 mm period between {low * 5:.0f} and {high * 5:.0f} px (best {contrast:.1f} times its surroundings, at "
-            f"{k * 5:.1f} px). Give --px-per-mm, or check that the image is a flat ECG on grid paper."
-        )
-    h = heights[:, best]
-    if h[5] > 0.7 and 0.25 < h[1:5].mean() < h[5] - 0.2:  # lines of 5 mm alone have all harmonics alike
-        return (
-            k,
-            f"minor and major lines: 1 mm is {np.exp(h[5]):.1f}, 5 mm harmonics {np.exp(h[1:5].mean()):.1f} times their surroundings",
-            contrast,
-        )
-    if h[5] > 0.7 and h[1:5].mean() <= 0.25:
-        # Only one family of lines. As 1 mm it would make the page size / k mm long; as 5 mm, five times that.
-        if size / k < 700:
-            return k, f"minor lines only, taken for 1 mm because the page is then {size / k:.0f} mm long", contrast
-        return k / 5, "one family of lines", contrast
-    return k, f"major lines only: 5 mm harmonics {np.exp(h[1:5].mean()):.1f} times their surroundings", contrast
+                return longer
+    return best
 
 
-def _peaks(ratio: D, freq: D, f: D) -> D:
-    """Local maximum over +-0.3 % around each frequency, as an array over ``freq`` (for np.interp)."""
-    return cv2.dilate(ratio[None], np.ones((1, 3), np.uint8))[0]
-
-
-def _phase_fit(dark: F, bands: tuple[D, D], period: float, minor: bool) -> tuple[D, float, float]:
+def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, float]:
     """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x, and the residual in mm.
 
     Local phases at the lines' frequency, in windows along each band, are unwrapped and fitted by a plane, robustly.
     Sharp to a few 1e-5 because the windows span the page.
     """
     profiles, y = bands
-    size = profiles.shape[1]
-    harmonic = 5 if minor else 1  # of 5 mm; lines 5 mm apart that were rounded to pixels have poor higher harmonics
-    f = harmonic / (5 * period)
-    f = _refine_frequency(profiles, f)
-    window = int(np.clip(round(12 / f), 48, max(48, size // 3)))
-    hop = window // 2
-    starts = np.arange(0, max(1, size - window + 1), hop)
-    taper = np.hanning(window + 2)[1:-1]
-    n = np.arange(size)
-    demodulated = profiles * np.exp(-2j * np.pi * f * n)
-    z = np.stack([(demodulated[:, s : s + window] * taper).sum(axis=1) for s in starts], axis=1)  # (bands, windows)
-    x = starts + (window - 1) / 2
-    # Slope across the bands: the phase step from band to band, averaged as a complex number.
+    harmonic = 5 if pitch.minor else 1  # of 5 mm; lines 5 mm apart, rounded to pixels, have poor higher harmonics
+    f = _refine_frequency(profiles, harmonic / (5 * pitch.px_per_mm))
+    x, z = _local_phases(profiles, f)
+    # Slope along and across the bands: the mean phase step, averaged as a complex number.
     step = np.angle(np.sum(z[1:] * np.conj(z[:-1])))
     across = np.angle(np.sum(z[:, 1:] * np.conj(z[:, :-1]))) if z.shape[1] > 1 else 0.0
     dy, dx = y[1] - y[0], (x[1] - x[0]) if len(x) > 1 else 1.0
     plane = np.array([across / dx, step / dy, 0.0])
     xs, ys = np.meshgrid(x, y)
     flat = z / (np.abs(z) + 1e-9)
-    weight = np.minimum(np.abs(z), np.percentile(np.abs(z), 80))
-    xs_, ys_ = xs - xs.mean(), ys - ys.mean()
-    for spread in (1.5, 1.0, 0.6, 0.4, 0.4, 0.4):
-        model = plane[0] * xs_ + plane[1] * ys_
-        if spread == 1.5:
-            plane[2] = np.angle(np.sum(weight * flat * np.exp(-1j * model)))
+    weight = _weights(np.abs(z))
+    x_mean, y_mean = xs.mean(), ys.mean()
+    a = np.stack([xs - x_mean, ys - y_mean, np.ones_like(xs)], axis=-1)
+    model = plane[0] * a[..., 0] + plane[1] * a[..., 1]
+    plane[2] = np.angle(np.sum(weight * flat * np.exp(-1j * model)))
+    for spread in (1.5, 1.0, 0.6, 0.4, 0.4, 0.4):  # radians
+        model = plane[0] * a[..., 0] + plane[1] * a[..., 1]
         rest = np.angle(flat * np.exp(-1j * (model + plane[2])))
         w = weight * np.exp(-0.5 * (rest / spread) ** 2)
-        a = np.stack([xs_, ys_, np.ones_like(xs_)], axis=-1)
         normal = np.einsum("ijk,ijl,ij->kl", a, a, w) + np.diag([1e-9, 1e-9, 1e-12])
         plane += np.linalg.solve(normal, np.einsum("ijk,ij,ij->k", a, rest, w))
     # phase(x, y) = 2 pi (f x) + plane; lines (dark) lie where it is 0. In mm, one cycle is 5 / harmonic mm.
     mm = 5 / harmonic
     vector = np.array([f + plane[0] / (2 * np.pi), plane[1] / (2 * np.pi)]) * mm
-    offset = (plane[2] - plane[0] * xs.mean() - plane[1] * ys.mean()) / (2 * np.pi) * mm
+    offset = float((plane[2] - plane[0] * x_mean - plane[1] * y_mean) / (2 * np.pi) * mm)
     residual = float(np.sqrt(np.sum(w * rest**2) / np.sum(w)) / (2 * np.pi) * mm)
-    if minor:
-        offset += _major_phase(dark, vector, offset)
-    else:
-        vector, offset = _line_fit(profiles, y, vector, offset)
-    return vector, float(offset), residual
-
-
-def _line_fit(profiles: D, y: D, vector: D, offset: float) -> tuple[D, float]:
-    """Vector and offset from the lines' own positions: the centroid of every 5 mm line in every band, fitted by a plane.
-
-    Done for grids without 1 mm lines, whose few lines a local phase sees badly among text and separators.
-    """
-    reach = 0.45 / vector[0]  # px
-    size = profiles.shape[1]
-    lines = np.arange(np.ceil(offset / 5 + 1e-6), (vector[0] * size + offset) / 5) * 5.0
-    span = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
-    found = []
-    for row, profile in zip(y, profiles, strict=True):
-        at = (lines - offset - vector[1] * row) / vector[0]
-        at = at[(at > span[-1] + 1) & (at < size - span[-1] - 2)]
-        index = np.round(at).astype(int)[:, None] + span
-        window = profile[index]
-        window = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None) * (
-            np.abs(index - at[:, None]) <= reach
-        )
-        mass = window.sum(axis=1)
-        ok = mass > 0.3 * max(float(np.median(mass)), 1e-6)
-        centre = (window * index).sum(axis=1)[ok] / mass[ok]
-        mm = vector[0] * centre + vector[1] * row + offset
-        found.append(np.stack([centre, np.full(centre.size, row), mm - 5 * np.round(mm / 5)], axis=1))
-    x, rows, error = np.concatenate(found).T
-    if x.size < 12:
-        return vector, offset
-    a = np.stack([x - x.mean(), rows - rows.mean(), np.ones_like(x)], axis=1)
-    plane = np.zeros(3)
-    for spread in (0.3, 0.15, 0.1, 0.1):
-        rest = error - a @ plane
-        w = np.exp(-0.5 * (rest / spread) ** 2)
-        plane += np.linalg.solve((a * w[:, None]).T @ a + np.diag([1e-9, 1e-9, 1e-12]), (a * w[:, None]).T @ rest)
-    return vector - plane[:2], float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * rows.mean()))
+    if pitch.minor:
+        return vector, offset + _major_phase(dark, vector, offset), residual
+    return *_line_fit(bands, vector, offset), residual
 
 
 def _refine_frequency(profiles: D, f: float) -> float:
@@ -293,12 +293,67 @@ def _refine_frequency(profiles: D, f: float) -> float:
     return float(trial[k] + np.clip(shift, -1, 1) * (trial[1] - trial[0]))
 
 
+def _local_phases(profiles: D, f: float) -> tuple[D, NDArray[np.complex128]]:
+    """Centres (windows,) px of windows along the bands, and the complex amplitude (bands, windows) at ``f`` in each."""
+    size = profiles.shape[1]
+    window = int(np.clip(round(12 / f), 48, max(48, size // 3)))
+    starts = np.arange(0, max(1, size - window + 1), window // 2)
+    taper = np.hanning(window + 2)[1:-1]
+    demodulated = profiles * np.exp(-2j * np.pi * f * np.arange(size))
+    z = np.stack([(demodulated[:, s : s + window] * taper).sum(axis=1) for s in starts], axis=1)
+    return np.asarray(starts + (window - 1) / 2, np.float64), z
+
+
+def _weights(amplitude: D) -> D:
+    """How much each window counts: its amplitude, cut so that a few loud ones do not decide."""
+    cap = np.percentile(amplitude, 80)
+    if cap == 0:  # nearly all of the image is blank: a small page in a large white one
+        seen = amplitude[amplitude > 0]
+        if not seen.size:
+            raise GridNotFound("grid lines in one direction only. Check that the image is a flat ECG on grid paper.")
+        cap = np.percentile(seen, 80)
+    return np.minimum(amplitude, cap)
+
+
+def _line_fit(bands: _Bands, vector: D, offset: float) -> tuple[D, float]:
+    """Vector and offset from the lines' own positions: every 5 mm line's centroid in every band, fitted by a plane.
+
+    Done for grids without 1 mm lines, whose few lines a local phase sees badly among text and separators.
+    """
+    reach = 0.45 / vector[0]  # px
+    size = bands.profiles.shape[1]
+    lines = np.arange(np.ceil(offset / 5 + 1e-6), (vector[0] * size + offset) / 5) * 5.0
+    span = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
+    found = []
+    for profile, row in zip(*bands, strict=True):
+        at = (lines - offset - vector[1] * row) / vector[0]
+        at = at[(at > span[-1] + 1) & (at < size - span[-1] - 2)]
+        index = np.round(at).astype(int)[:, None] + span
+        window = profile[index]
+        above = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None)
+        window = above * (np.abs(index - at[:, None]) <= reach)
+        mass = window.sum(axis=1)
+        ok = mass > 0.3 * max(float(np.median(mass)), 1e-6)
+        centre = (window * index).sum(axis=1)[ok] / mass[ok]
+        mm = vector[0] * centre + vector[1] * row + offset
+        found.append(np.stack([centre, np.full(centre.size, row), mm - 5 * np.round(mm / 5)], axis=1))
+    x, y, error = np.concatenate(found).T
+    if x.size < 12:
+        return vector, offset
+    a = np.stack([x - x.mean(), y - y.mean(), np.ones_like(x)], axis=1)
+    plane = np.zeros(3)
+    for spread in (0.3, 0.15, 0.1, 0.1):  # mm
+        rest = error - a @ plane
+        w = np.exp(-0.5 * (rest / spread) ** 2)
+        plane += np.linalg.solve((a * w[:, None]).T @ a + np.diag([1e-9, 1e-9, 1e-12]), (a * w[:, None]).T @ rest)
+    return vector - plane[:2], float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * y.mean()))
+
+
 def _major_phase(dark: F, vector: D, offset: float) -> float:
-    """Which of the five 1 mm lines is the 5 mm line: mm (0 to 4) to add so that major lines fall on multiples of 5."""
+    """Which of the five 1 mm lines is the 5 mm line: mm (-4 to 0) to add so that those fall on multiples of 5."""
     height, width = dark.shape
     rows = np.arange(0, height, max(1, height // 200))
-    x = np.arange(width)
-    mm = vector[0] * x[None] + vector[1] * rows[:, None] + offset
+    mm = vector[0] * np.arange(width)[None] + vector[1] * rows[:, None] + offset
     nearest = np.round(mm)
     on = np.abs(mm - nearest) < 0.3
     which = (nearest.astype(int) % 5)[on]

@@ -11,17 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_image_kit.errors import UsageError
 from ecg_image_kit.page import Page, Trace, read_image
 from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
 
-from .refine import Fit
+from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
 from .locate import Grid, locate
 from .rectify import Upright, rectify
+from .refine import Fit
 from .segment import segment
 from .strips import FS, fit_strips
 from .trace import trace
+
+LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
+_DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ class Reading:
     notes: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
 
-    def overlay(self) -> NDArray[np.uint8]:
+    def overlay(self) -> U8:
         """(H, W, 3) uint8 RGB: the recovered traces drawn over the image."""
         from .report import overlay
 
@@ -67,17 +72,24 @@ def read(
     """Read a flat or slightly rotated (up to 5 degrees) scan or render with a visible grid.
 
     Args:
-        image: (H, W, 3) uint8 RGB, or the path of a png, jpg, webp, bmp or tif.
+        image: (H, W, 3) uint8 RGB, grey (H, W), or RGBA, which is laid on white; or the path of a png, jpg, webp, bmp
+            or tif.
         fs: Hz of the result.
         px_per_mm: pitch of the grid to within 3 %, if known.
         speed: mm/s, gain: mm/mV, if known; else read from the page.
 
     Raises:
-        EcgError: GridNotFound, NoInk or NoTrace: the image is not a page that this reader can read; PageError: not an image.
+        EcgError: GridNotFound, NoInk or NoTrace: the image is not a page that this reader can read; PageError: not an
+            image; UsageError: an array of another kind, or a number out of its range.
     """
-    name = "" if isinstance(image, np.ndarray) else Path(image).stem
-    if not isinstance(image, np.ndarray):
-        image = read_image(image)
+    for key, value in (("fs", fs), ("px_per_mm", px_per_mm), ("speed", speed), ("gain", gain)):
+        low, high = LIMITS[key]
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{key} {value}; expected {low:g} to {high:g}.")
+    name = ""
+    if isinstance(image, str | os.PathLike):
+        name, image = Path(image).stem, read_image(image)
+    image = _rgb(image)
     grid = locate(image, px_per_mm)
     upright = rectify(image, grid)
     ink = segment(upright.image, upright.kx, upright.ky)
@@ -88,8 +100,28 @@ def read(
     return _reading(image, name, fs, grid, upright, calibration, fits, pen)
 
 
+def _rgb(image: Any) -> U8:
+    """(H, W, 3) RGB of an array given by a user: grey is stacked, RGBA laid on white. Raises UsageError."""
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"image of type {type(image).__name__}; expected a path, or an array (try numpy.asarray).")
+    if image.dtype != np.uint8:
+        raise UsageError(
+            f"image array of {image.dtype}; expected uint8, 0 to 255. Convert it: numpy.uint8(255 * image) if it is 0 "
+            "to 1."
+        )
+    channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
+    if channels not in (1, 3, 4):
+        raise UsageError(f"image array of shape {image.shape}; expected (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA.")
+    if channels == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    if channels == 4:
+        clear = 255 - image[..., 3:].astype(np.uint16)
+        image = (image[..., :3] * (255 - clear) + 255 * clear + 127) // 255
+    return np.ascontiguousarray(image, np.uint8)
+
+
 def _reading(
-    image: NDArray[np.uint8],
+    image: U8,
     name: str,
     fs: float,
     grid: Grid,
@@ -123,25 +155,27 @@ def _reading(
     confidence: dict[str, float] = {}
     for strip, (share, residual) in zip(strips, weights, strict=True):
         lead = strip.lead.lstrip("-")
-        value = share / (1.0 + (residual / 0.12) ** 2)
+        value = share / (1.0 + (residual / _DOUBT) ** 2)
         confidence[lead] = round(max(confidence.get(lead, 0.0), value), 3)
     notes = {
-        "grid": {"px_per_mm": [round(v, 5) for v in grid.px_per_mm], "tilt_degrees": round(grid.tilt, 4), "residual_mm": round(grid.residual_mm, 4), "contrast": round(grid.contrast, 1), "evidence": grid.evidence},
+        "grid": {
+            "px_per_mm": [round(v, 5) for v in grid.px_per_mm],
+            "tilt_degrees": round(grid.tilt, 4),
+            "residual_mm": round(grid.residual_mm, 4),
+            "contrast": round(grid.contrast, 1),
+            "evidence": grid.evidence,
+        },
         **calibration.notes,
         "pen_mm": round(pen / ky, 3),
-    }  # fmt: skip
+    }
     return Reading(page, page.record(), confidence, notes, calibration.warnings)
 
 
-def _bridged(seen: NDArray[np.bool_], gap: int) -> NDArray[np.bool_]:
+def _bridged(seen: B, gap: int) -> B:
     """``seen`` with gaps of at most ``gap`` samples (narrower than the pen) filled."""
     out = seen.copy()
-    edges = np.flatnonzero(np.diff(seen.astype(np.int8)))
-    for a, b in zip(edges, edges[1:], strict=False):
-        if seen[a] and not seen[a + 1] and b - a <= gap:
-            out[a + 1 : b + 1] = True
     if seen.any():
-        first, last = np.flatnonzero(seen)[[0, -1]]
-        out[: first if first <= gap else 0] = True
-        out[last if seen.size - 1 - last <= gap else seen.size :] = True
+        for start, stop in stretches(~seen):
+            if stop - start <= gap:
+                out[start:stop] = True
     return out

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ecg_image_kit.warp import Homography
 
+from .arrays import U8
 from .locate import Grid
 
 
@@ -24,14 +24,14 @@ class Upright:
         px_to_mm: its px -> paper mm (the grid's lattice); diagonal up to the grid fit's error.
     """
 
-    image: NDArray[np.uint8]
+    image: U8
     kx: float
     ky: float
     to_source: Homography
     px_to_mm: Homography
 
 
-def rectify(image: NDArray[np.uint8], grid: Grid) -> Upright:
+def rectify(image: U8, grid: Grid) -> Upright:
     """Undo tilt and skew. A page that is straight to 0.1 px over its whole width is passed on untouched."""
     height, width = image.shape[:2]
     kx, ky = grid.px_per_mm
@@ -48,5 +48,5 @@ def rectify(image: NDArray[np.uint8], grid: Grid) -> Upright:
     forward = Homography.affine(1, 0, -low[0], 0, 1, -low[1]).matrix @ forward
     size = (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1)
     upright = cv2.warpPerspective(image, forward, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    to_source = Homography(np.linalg.inv(forward))
+    to_source = Homography(forward).inverse
     return Upright(np.asarray(upright, np.uint8), kx, ky, to_source, Homography(m @ to_source.matrix))

@@ -1,10 +1,10 @@
-"""refine: the trace whose drawing reproduces the ink (inverse rendering), so that the pen's width and the pixels' size
-do not blur the QRS.
+"""refine: the trace whose drawing reproduces the ink (inverse rendering).
 
-The forward model is the renderer's own (ecg_image_kit.raster): a disc that slides along the trace covers one interval
-[upper, lower] per sub-column. Each edge depends on one point of the trace (where the extremum is attained) and lies in one
-pixel, so the Jacobian has a handful of entries per sub-column, the normal equations are banded, and a Gauss-Newton step
-over a whole page costs some 20 ms. Against the centroid of the ink in each column this gains 5 to 15 dB on clean pages.
+So the pen's width and the pixels' size do not blur the QRS. The forward model is the renderer's own
+(ecg_image_kit.raster): a disc that slides along the trace covers one interval [upper, lower] per sub-column. Each edge
+depends on one point of the trace (where the extremum is attained) and lies in one pixel, so the Jacobian has a handful
+of entries per sub-column, the normal equations are banded, and a Gauss-Newton step over a whole page costs some 20 ms.
+Against the centroid of the ink in each column this gains 5 to 15 dB on clean pages.
 
 The fit starts soft and ends sharp: ink and model are first compared under a vertical blur, which lets an edge feel ink
 several pixels away, and the prior on the trace's curvature starts stiff and is relaxed.
@@ -12,20 +12,17 @@ several pixels away, and the prior on the trace's curvature starts stiff and is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 from scipy.sparse import csr_matrix
 
-F = NDArray[np.float32]
-D = NDArray[np.float64]
-I64 = NDArray[np.int64]
-B = NDArray[np.bool_]
+from .arrays import I64, B, D, F, stretches
 
 _BLUR = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3, 1, 1, 1, 1, 1, 1)  # px, by iteration
+_WARM = 10  # the iteration from which fits are polished
 _HEAT = 10.0  # how much stiffer the prior is at first
 _NOISE = 0.03  # coverage, of a pixel
 _BEND = 0.004  # mV, second difference at 500 Hz that costs nothing; a QRS bends more, and pays only logarithmically
@@ -36,7 +33,8 @@ _ROBUST = 0.35  # coverage; ink that the model misses by more (a letter on the t
 class Window:
     """The pixels that belong to one strip: in column ``left`` + c, rows [top[c], top[c] + start[c + 1] - start[c]).
 
-    ``values`` are their coverages, one column after the other, ``weight`` their trust. A column without rows is unknown.
+    ``values`` are their coverages, one column after the other, ``weight`` their trust. A column without rows is
+    unknown.
     """
 
     left: int
@@ -100,38 +98,36 @@ def fit(
         One Fit per strip, and the pen's width in px.
     """
     problem = _assemble(windows, guesses, pen)
-    y, radius = _descend(problem, guesses, pen / 2, px_per_mv, 10 if warm else 0, measure_pen=True)
+    y = np.concatenate([g.y for g in guesses])
+    low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
+    usual = radius = pen / 2
+    first, cooling = _WARM if warm else 0, len(_BLUR) - 3
+    for iteration in range(first, len(_BLUR)):
+        blur, heat = _BLUR[iteration], max(1.0, _HEAT ** (1 - iteration / cooling))
+        change, rest = _step(problem, y, radius, blur, _NOISE * heat, px_per_mv)
+        y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
+        if iteration >= first + 2 and problem.slim.size > 50:
+            # On flat stretches the ink's height is the pen's width.
+            missing = np.add.reduceat(np.append(rest, 0.0), problem.start[:-1])[problem.slim]
+            radius = float(np.clip(radius + 0.5 * np.median(missing), 0.6 * usual, 1.6 * usual))
+        if blur == 1 and np.abs(change).max() < 0.02:
+            break
     error = (problem.values - _model(problem, y, radius, 1)[0]) ** 2
     return _split(problem, windows, guesses, y, error), 2 * radius
 
 
-def _descend(
-    problem: _Problem, guesses: list[Guess], radius: float, px_per_mv: float, first: int, measure_pen: bool = False
-) -> tuple[D, float]:
-    """Gauss-Newton from the guesses, from iteration ``first`` of the schedule on: (samples, pen radius)."""
-    y = np.concatenate([g.y for g in guesses])
-    low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
-    usual = radius
-    cooling = len(_BLUR) - 3
-    for iteration in range(first, len(_BLUR)):
-        blur = _BLUR[iteration]
-        data = _blurred(problem, blur)
-        model, edges = _model(problem, y, radius, blur)
-        matrix, gradient = _normal(problem, edges, (data - model) * problem.weight, blur)
-        heat = max(1.0, _HEAT ** (1 - iteration / cooling))
-        _add_prior(matrix, gradient, y, problem.broken, _NOISE * heat, _BEND * px_per_mv)
-        change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
-        y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
-        if measure_pen and iteration >= first + 2 and problem.slim.size > 50:
-            # On flat stretches the ink's height is the pen's width.
-            missing = np.add.reduceat(np.append(data - model, 0.0), problem.start[:-1])[problem.slim]
-            radius = float(np.clip(radius + 0.5 * np.median(missing), 0.6 * usual, 1.6 * usual))
-        if blur == 1 and np.abs(change).max() < 0.02:
-            break
-    return y, radius
+def _step(problem: _Problem, y: D, radius: float, blur: int, noise: float, px_per_mv: float) -> tuple[D, D]:
+    """A Gauss-Newton step: the change of every sample, px, and what the model leaves of every pixel's coverage."""
+    model, edges = _model(problem, y, radius, blur)
+    rest = _blurred(problem, blur) - model
+    matrix, gradient = _normal(problem, edges, rest * problem.weight, blur)
+    _add_prior(matrix, gradient, y, problem.broken, noise, _BEND * px_per_mv)
+    change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
+    return np.asarray(change, np.float64), rest
 
 
 def _smooth(y: D, width: float) -> D:
+    """Mean over about ``width`` samples; the ends are repeated."""
     n = 2 * max(1, round(width / 2)) + 1
     return np.convolve(np.pad(y, n // 2, "edge"), np.full(n, 1 / n), "valid")
 
@@ -140,7 +136,8 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
     """px to add to every ``x0`` so that the strips' beginnings, drawn with a butt cap, reproduce the ink.
 
     ``windows`` begin ``bare`` columns before x0. If x0 is late, ink is left over there; if it is early, the model draws
-    where there is none. Each shift is tried with the traces re-fitted. Returns 0.0 if no shift within 1.5 px is a clear minimum.
+    where there is none. Each shift is tried with the traces re-fitted. Returns 0.0 if no shift within 1.5 px is a clear
+    minimum.
     """
     ends = np.cumsum([0] + [w.values.size for w in windows])[:-1]
     first = [int(w.start[min(bare + 3, w.top.size)]) for w in windows]
@@ -150,11 +147,8 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
         problem = _assemble(windows, tried, pen, edges=True)
         y = np.concatenate([g.y for g in tried])
         for blur in (3, 1, 1):
-            data = _blurred(problem, blur)
-            model, edges = _model(problem, y, pen / 2, blur)
-            matrix, gradient = _normal(problem, edges, (data - model) * problem.weight, blur)
-            _add_prior(matrix, gradient, y, problem.broken, _NOISE, _BEND * px_per_mv)
-            y = y + np.clip(solveh_banded(matrix, gradient, lower=True, check_finite=False), -2.5 * blur, 2.5 * blur)
+            change, _ = _step(problem, y, pen / 2, blur, _NOISE, px_per_mv)
+            y = y + np.clip(change, -2.5 * blur, 2.5 * blur)
         rest = (problem.values - _model(problem, y, pen / 2, 1)[0]) ** 2
         return np.array([rest[a : a + n].sum() for a, n in zip(ends, first, strict=True)])
 
@@ -162,7 +156,7 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
     for step, reach in ((0.3, 5), (0.1, 4)):
         shifts = best + step * np.arange(-reach, reach + 1)
         errors = np.array([error(v) for v in shifts])
-        # A strip that no shift explains (a letter, a branch) says little; one that fits perfectly somewhere says it all.
+        # A strip that no shift explains (a letter, a branch) says little; one that fits perfectly somewhere says all.
         trust = 1.0 / (errors.min(axis=0) + 0.02) ** 2
         total = np.minimum(errors, 1.0) @ (trust / trust.sum())
         k = int(np.argmin(total))
@@ -193,7 +187,7 @@ def guess(x0: float, step: float, count: int, y0: F, y1: F, known: B, left: int,
         np.minimum(b[to], bottom[of] - h, out=b[to])
     y = (a + b) / 2
     middle = y.copy()
-    for start, stop in _pieces((b - a) > max(0.6 * pen, 1.0)):
+    for start, stop in stretches((b - a) > max(0.6 * pen, 1.0)):
         sides = [middle[k] for k in (start - 1, stop) if 0 <= k < fine.size] or [middle[start]]
         up, down = min(sides) - a[start:stop].min(), b[start:stop].max() - max(sides)
         y[start:stop] = a[start:stop] if up >= down else b[start:stop]
@@ -213,49 +207,57 @@ def moved(g: Guess, y: D, shift: float) -> Guess:
     return Guess(g.x0 + shift, g.step, y, np.minimum(low, y), np.maximum(high, y))
 
 
-def _pieces(mask: B) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
 def _assemble(windows: list[Window], guesses: list[Guess], pen: float, edges: bool = False) -> _Problem:
+    """The strips end to end. Columns of which less than half lies in the strip count only if ``edges``."""
     sub = max(3, int(np.ceil(1.6 / guesses[0].step)))
     guard = int(np.ceil(pen)) + 2  # empty columns between strips: a disc never reaches across
-    knots, parts, shares, tops, counts, weights, values = [], [], [], [], [], [], []
-    offset = 0
+    knots, parts, shares, tops, counts, weights = [], [], [], [], [], []
+    size = 0
     for window, g in zip(windows, guesses, strict=True):
-        columns = window.top.size
-        centre = window.left - 0.5 + (np.arange(columns * sub) + 0.5) / sub
-        position = (centre - g.x0) / g.step
-        # How much of each sub-column lies within the strip, to a hair: a butt cap ends inside a pixel.
-        end = g.x0 + (g.y.size - 1) * g.step
-        share = np.clip(np.minimum(centre + 0.5 / sub - g.x0, end - centre + 0.5 / sub) * sub, 0.0, 1.0)
-        knot = np.clip(np.floor(position).astype(np.int64), 0, g.y.size - 2)
-        # A column of which less than half lies in the strip says little about it.
-        whole = share.reshape(columns, sub).mean(axis=1) >= 0.5
+        knot, part, share = _sub_columns(window, g, sub)
         pad = np.zeros(guard * sub)
-        knots += [knot + offset, np.full(pad.size, offset, np.int64)]
-        parts += [np.clip(position - knot, 0.0, 1.0), pad]
+        knots += [knot + size, np.full(pad.size, size, np.int64)]
+        parts += [part, pad]
         shares += [share, pad]
         rows = np.diff(window.start)
         tops += [window.top, np.zeros(guard, np.int64)]
         counts += [rows, np.zeros(guard, np.int64)]
+        whole = share.reshape(-1, sub).mean(axis=1) >= 0.5
         weights.append(window.weight * np.repeat(whole | edges, rows))
-        values.append(window.values)
-        offset += g.y.size
-    rows = np.concatenate(counts)
+        size += g.y.size
+    rows, weight, share = np.concatenate(counts), np.concatenate(weights), np.concatenate(shares)
     start = np.concatenate([[0], np.cumsum(rows)])
     column = np.repeat(np.arange(rows.size), sub)
-    share = np.concatenate(shares)
-    weight = np.concatenate(weights)
     total = np.add.reduceat(np.append(weight, 0.0), start[:-1])
-    slim = np.flatnonzero((rows > 0) & (rows <= pen + 6) & (total >= rows - 0.5))
     ends = np.cumsum([g.y.size for g in guesses])[:-1]
-    broken = np.concatenate([ends - 2, ends - 1]).astype(np.int64)
     return _Problem(
-        sub, np.concatenate(knots), np.concatenate(parts), share, (share > 0) & (rows[column] > 0), np.concatenate(tops)[column],
-        start[:-1][column], rows[column], np.concatenate(values), weight, slim, start, offset, broken,
-    )  # fmt: skip
+        sub=sub,
+        knot=np.concatenate(knots),
+        part=np.concatenate(parts),
+        share=share,
+        used=(share > 0) & (rows[column] > 0),
+        top=np.concatenate(tops)[column],
+        first=start[:-1][column],
+        count=rows[column],
+        values=np.concatenate([window.values for window in windows]),
+        weight=weight,
+        slim=np.flatnonzero((rows > 0) & (rows <= pen + 6) & (total >= rows - 0.5)),
+        start=start,
+        size=size,
+        broken=np.concatenate([ends - 2, ends - 1]).astype(np.int64),
+    )
+
+
+def _sub_columns(window: Window, g: Guess, sub: int) -> tuple[I64, D, D]:
+    """Of each sub-column: the sample left of it, the way to the next, and how much of it lies within the strip."""
+    columns = window.top.size
+    centre = window.left - 0.5 + (np.arange(columns * sub) + 0.5) / sub
+    position = (centre - g.x0) / g.step
+    knot = np.clip(np.floor(position).astype(np.int64), 0, g.y.size - 2)
+    # To a hair: a butt cap ends inside a pixel.
+    end = g.x0 + (g.y.size - 1) * g.step
+    share = np.clip(np.minimum(centre + 0.5 / sub - g.x0, end - centre + 0.5 / sub) * sub, 0.0, 1.0)
+    return knot, np.clip(position - knot, 0.0, 1.0), share
 
 
 def _blurred(problem: _Problem, size: int) -> D:
@@ -333,7 +335,7 @@ def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]
         value += [w * (1 - part), w * part]
     shape = (trust.size, problem.size)
     j = csr_matrix((np.concatenate(value), (np.concatenate(pixel), np.concatenate(sample))), shape=shape)
-    gradient = j.T @ (trust * rest)
+    gradient = np.asarray(j.T @ (trust * rest), np.float64)
     weighted = j.copy()
     weighted.data *= np.repeat(trust, np.diff(j.indptr))
     product = (j.T @ weighted).tocoo()
@@ -345,7 +347,7 @@ def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]
 
 
 def _add_prior(matrix: D, gradient: D, y: D, broken: I64, noise: float, bend: float) -> None:
-    """Second differences are small (``bend`` px) except where they are not (in a QRS): a Student-like prior, in place."""
+    """Add in place: second differences are small (``bend`` px), except where they are not. A Student-like prior."""
     second = np.diff(y, 2)
     second[broken] = 0.0
     local = cv2.blur((second**2)[:, None], (1, 5))[:, 0]
@@ -362,6 +364,7 @@ def _add_prior(matrix: D, gradient: D, y: D, broken: I64, noise: float, bend: fl
 
 
 def _split(problem: _Problem, windows: list[Window], guesses: list[Guess], y: D, error: D) -> list[Fit]:
+    """Each strip's own part of the samples ``y`` and of the pixels' squared ``error``."""
     out, sample, pixel = [], 0, 0
     for window, g in zip(windows, guesses, strict=True):
         count, pixels = g.y.size, window.values.size

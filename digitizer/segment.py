@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ecg_image_kit.errors import EcgError
 
+from .arrays import I32, U8, F
 from .locate import local_paper
 
-F = NDArray[np.float32]
+_PALEST_INK = 0.85  # of the paper's brightness
+_DARKEST_GRID = 0.9  # of the ink's darkness: what is darker all along a row or column is not grid
 
 
 class NoInk(EcgError):
@@ -21,16 +22,21 @@ class NoInk(EcgError):
 
 @dataclass(frozen=True, eq=False)
 class Ink:
-    """``coverage`` (H, W) float32, 0 bare to 1 covered; ``weight`` (W,) and (H,): how much grid lines leave to be seen."""
+    """What is printed over the grid.
+
+    Attributes:
+        coverage: (H, W), 0 bare to 1 covered.
+        weight_x, weight_y: (W,) and (H,), 0 to 1: how much the grid lines along each column and row leave to be seen.
+        rulings: (N, 4) x, y, width, height px of ruled verticals that were taken away.
+    """
 
     coverage: F
     weight_x: F
     weight_y: F
-    contrast: float  # ink against the grid's own spread
-    rulings: NDArray[np.int32]  # (N, 4) x, y, width, height px of ruled verticals that were taken away
+    rulings: I32
 
 
-def segment(image: NDArray[np.uint8], kx: float, ky: float) -> Ink:
+def segment(image: U8, kx: float, ky: float) -> Ink:
     """Ink coverage of an upright page of ``kx, ky`` px per mm, without grid, frames and ruled separators.
 
     The channel is the one in which ink stands out best from the grid (a red grid nearly vanishes in red). What is left
@@ -39,56 +45,70 @@ def segment(image: NDArray[np.uint8], kx: float, ky: float) -> Ink:
     channel = _best_channel(image)
     paper = local_paper(channel)
     light = channel / np.maximum(paper, 1.0)
-    sample = light[::3, ::3]
-    ink = float(np.percentile(sample, 0.4))
-    if ink > 0.85:
+    ink = float(np.percentile(light[::3, ::3], 0.4))
+    if ink > _PALEST_INK:
         raise NoInk(
-            f"the darkest ink is at {ink:.0%} of the paper's brightness; expected 85 % or less. Raise the contrast."
+            f"the darkest ink is at {ink:.0%} of the paper's brightness; expected {_PALEST_INK:.0%} or less. "
+            "Raise the contrast."
         )
-    dark: F = ((1.0 - light) / (1.0 - ink)).astype(np.float32)
-    columns = np.median(dark[::4], axis=0).astype(np.float32)
-    rows = np.median(dark[:, ::4] - np.median(columns), axis=1).astype(np.float32)
-    columns, rows = np.clip(columns, 0, 0.9), np.clip(rows, 0, 0.9)
-    floor = float(np.median(dark[::5, ::5]))
-    columns, rows = np.maximum(columns, floor), np.maximum(rows, 0)
+    dark = np.asarray((1.0 - light) / (1.0 - ink), np.float32)
+    columns = np.median(dark[::4], axis=0)
+    rows = np.median(dark[:, ::4] - np.median(columns), axis=1)
+    columns = np.maximum(np.clip(columns, 0, _DARKEST_GRID), min(float(np.median(dark[::5, ::5])), _DARKEST_GRID))
+    rows = np.clip(rows, 0, _DARKEST_GRID)
     grid = np.maximum(columns[None, :], rows[:, None])
-    coverage = (dark - grid) / (1.0 - grid)
-    spread = float(np.std(coverage[::5, ::5][coverage[::5, ::5] < 0.3]))
+    coverage = np.asarray((dark - grid) / (1.0 - grid), np.float32)
     np.clip(coverage, 0, 1, out=coverage)
     rulings = _erase_rulings(coverage, kx, ky)
-    return Ink(coverage, 1 - columns, 1 - rows, 1.0 / max(spread, 1e-3), rulings)
+    return Ink(coverage, 1 - columns, 1 - rows, rulings)
 
 
-def _erase_rulings(coverage: F, kx: float, ky: float) -> NDArray[np.int32]:
+def _erase_rulings(coverage: F, kx: float, ky: float) -> I32:
     """Set frames and separators to bare, in place; a trace that crosses one is then interrupted, not led astray.
-    Returns the verticals.
 
-    A ruled vertical is thin, straight and long (over 60 mm), or repeats: equally high lines at the same x in another
-    row, three or more in all, whose ends are free on both sides (a QRS hangs on its baseline by one end). A ruled
-    horizontal ends at a ruled vertical (a flat lead does not).
+    Returns the verticals, (N, 4) x, y, width, height px.
     """
     mask = (coverage > 0.3).astype(np.uint8)
-    tall = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((max(3, round(12 * ky)), 1), np.uint8))
-    lines = _thin_lines(tall, 0.8 * kx + 2, vertical=True)
+    frames, verticals = _ruled_verticals(mask, kx, ky)
+    for x, y, w, h in [*verticals, *_ruled_horizontals(mask, frames, kx, ky)]:
+        coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
+    return verticals
+
+
+def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
+    """Sides of frames, and all ruled verticals (frames among them): thin, straight, and long (over 60 mm) or repeated.
+
+    Repeated means: equally high lines at the same x in another row, three or more in all, whose ends are free on both
+    sides (a QRS hangs on its baseline by one end).
+    """
+    lines = _thin_lines(_opened(mask, 1, max(3, round(12 * ky))), 0.8 * kx + 2, vertical=True)
     frames = lines[lines[:, 3] > 60 * ky]
-    ruled = list(frames)
-    for x, y, w, h in lines:
+    repeated = []
+    for line in lines:
+        x, y, w, h = line
         same = lines[(np.abs(lines[:, 3] - h) <= 2) & (np.abs(lines[:, 2] - w) <= 2)]
         beside = same[(np.abs(same[:, 0] - x) <= 2) & (np.abs(same[:, 1] - y) > 10 * ky)]
         if len(same) >= 3 and len(beside) and _free_ends(mask, x, y, w, h, ky):
-            ruled.append(np.array([x, y, w, h]))
-    for x, y, w, h in ruled:
-        coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
-    if len(frames):
-        wide = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, max(3, round(100 * kx))), np.uint8))
-        for x, y, w, h in _thin_lines(wide, 0.8 * ky + 2, vertical=False):
-            ends = np.minimum(np.abs(frames[:, 0] - x), np.abs(frames[:, 0] + frames[:, 2] - x - w))
-            if np.any((ends <= 3) & (frames[:, 1] <= y + h + 3) & (frames[:, 1] + frames[:, 3] >= y - 3)):
-                coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
-    return np.array(ruled, np.int32).reshape(-1, 4)
+            repeated.append(line)
+    return frames, np.concatenate([frames, np.array(repeated, np.int32).reshape(-1, 4)])
 
 
-def _free_ends(mask: NDArray[np.uint8], x: int, y: int, w: int, h: int, ky: float) -> bool:
+def _ruled_horizontals(mask: U8, frames: I32, kx: float, ky: float) -> I32:
+    """Thin lines over 100 mm long that end at the side of a frame (a flat lead does not)."""
+    if not len(frames):
+        return frames
+    lines = _thin_lines(_opened(mask, max(3, round(100 * kx)), 1), 0.8 * ky + 2, vertical=False)
+    left, right, top, bottom = frames[:, 0], frames[:, 0] + frames[:, 2], frames[:, 1], frames[:, 1] + frames[:, 3]
+    ends = [
+        bool(
+            np.any((np.minimum(np.abs(left - x), np.abs(right - x - w)) <= 3) & (top <= y + h + 3) & (bottom >= y - 3))
+        )
+        for x, y, w, h in lines
+    ]
+    return np.asarray(lines[np.array(ends, bool)], np.int32)
+
+
+def _free_ends(mask: U8, x: int, y: int, w: int, h: int, ky: float) -> bool:
     """Whether a vertical line stands alone: no ink beside its upper and lower fifth, nor beyond its ends."""
     beside = mask[y : y + h, [max(0, x - 2), min(mask.shape[1] - 1, x + w + 1)]]
     fifth, reach = max(1, h // 5), max(2, round(1.5 * ky))
@@ -97,17 +117,22 @@ def _free_ends(mask: NDArray[np.uint8], x: int, y: int, w: int, h: int, ky: floa
     return bool(not beyond and beside[:fifth].mean() < 0.1 and beside[-fifth:].mean() < 0.1)
 
 
-def _thin_lines(mask: NDArray[np.uint8], thick: float, vertical: bool) -> NDArray[np.int32]:
+def _opened(mask: U8, wide: int, high: int) -> U8:
+    """``mask`` where a rectangle of this size fits into it."""
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((high, wide), np.uint8)), np.uint8)
+
+
+def _thin_lines(mask: U8, thick: float, vertical: bool) -> I32:
     """(N, 4) x, y, width, height of solid components at most ``thick`` px across."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count <= 1:
         return np.zeros((0, 4), np.int32)
-    x, y, w, h, area = stats[1:].T
-    keep = ((w if vertical else h) <= thick) & (area > 0.85 * w * h)
-    return stats[1:][keep][:, :4]
+    boxes, area = np.asarray(stats[1:, :4], np.int32), stats[1:, 4]
+    wide, high = boxes[:, 2], boxes[:, 3]
+    return boxes[((wide if vertical else high) <= thick) & (area > 0.85 * wide * high)]
 
 
-def _best_channel(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _best_channel(image: U8) -> U8:
     """(H, W) uint8: red, green, blue or their mean, by Fisher's ratio of ink against everything that is not ink."""
     small = image[::4, ::4].reshape(-1, 3).astype(np.float32)
     mean = small.mean(axis=1)
@@ -124,4 +149,4 @@ def _best_channel(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
             best, choice = ratio, k
     if choice < 3:
         return np.ascontiguousarray(image[:, :, choice])
-    return image.mean(axis=2).astype(np.uint8)
+    return np.asarray(image.mean(axis=2), np.uint8)

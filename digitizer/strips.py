@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecg_image_kit.layout import Layout, Strip
 
 from . import refine
+from .arrays import I32, I64, B
 from .calibrate import Calibration
 from .rectify import Upright
 from .segment import Ink
-from .trace import Traced, follow
-
-B = NDArray[np.bool_]
-I32 = NDArray[np.int32]
+from .trace import FOREIGN, Traced, follow, reach_of, slim
 
 FS = 500.0  # samples per second of the fit
+_SHORTEST = 3.0  # mm of ink of its own that a strip must have to be read
+_ON_NAME = 3.0  # extra cost, mm, of ink where a lead's name stands
+_NAME_TRUST = 0.3  # weight of pixels there
+_BARE = 3  # px before the rows' beginning that are looked at, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +27,16 @@ class Track:
     """One strip's way through the ink.
 
     Attributes:
-        first: image column of ``path``[0]. path: (columns,) run in each column, -1 where there is none.
-        label: x0, y0, x1, y1 px where the lead's name stands, if known.
+        first: image column of ``path``[0].
+        path: (columns,) run in each column, -1 where there is none.
+        label: (4,) x0, y0, x1, y1 px where the lead's name stands, if known.
         shared: (columns,) the run is also a strip's of another row: two traces cross or touch there.
     """
 
     strip: Strip
     first: int
     path: I32
-    label: NDArray[np.int64] | None
+    label: I64 | None
     shared: B
 
     @property
@@ -54,16 +56,16 @@ def fit_strips(
     """Fit every strip of the layout to the ink along its own path.
 
     Returns:
-        The strips, moved together to where the rows really begin; a fit of each (samples every 1/FS s, px; all NaN where
-        nothing could be read); and the pen's width, px.
+        The strips, moved together to where the rows really begin; a fit of each (samples every 1/FS s, px; all NaN if
+        the strip could not be read); and the pen's width, px.
     """
     layout, kx, ky = calibration.layout, upright.kx, upright.ky
     step, scale = layout.speed * kx / FS, layout.gain * ky
     every = _tracks(traced, layout, kx, ky)
-    tracks = [track for track in every if track.known.sum() >= 3 * kx]
-    nothing = [refine.Fit(np.full(t.samples, np.nan), np.zeros(t.samples, bool), 1.0) for t in every]
+    readable = [track.known.sum() >= _SHORTEST * kx for track in every]
+    tracks = [track for track, ok in zip(every, readable, strict=True) if ok]
     if not tracks:
-        return layout.strips, nothing, traced.pen
+        return layout.strips, [_unread(track) for track in every], traced.pen
     windows = [_window(ink, traced, track, track.known) for track in tracks]
     guesses = [_guess(traced, track, step, kx) for track in tracks]
     fits, pen = refine.fit(windows, guesses, traced.pen, scale)
@@ -76,32 +78,36 @@ def fit_strips(
         if crossed:
             windows = [_crossed(ink, traced, tracks, guesses, k, pen) for k in range(len(tracks))]
         fits, pen = refine.fit(windows, guesses, pen, scale, warm=True)
-    found = {id(track): fit for track, fit in zip(tracks, fits, strict=True)}
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
-    return strips, [found.get(id(track), none) for track, none in zip(every, nothing, strict=True)], pen
+    found = iter(fits)
+    return strips, [next(found) if ok else _unread(track) for track, ok in zip(every, readable, strict=True)], pen
+
+
+def _unread(track: Track) -> refine.Fit:
+    return refine.Fit(np.full(track.samples, np.nan), np.zeros(track.samples, bool), 1.0)
 
 
 def _tracks(traced: Traced, layout: Layout, kx: float, ky: float) -> list[Track]:
     """Follow each strip within its own columns. Lead names, and ink that is another row's, cost extra."""
     runs, width = traced.runs, traced.runs.first.size - 1
-    reach = 1.6 * traced.spacing + 2 * ky
-    slim = runs.y1 - runs.y0 < 2 * traced.pen + 0.5 * ky
+    single = slim(runs, traced.pen, ky)
     out = []
-    for strip, label in zip(layout.strips, _labels(traced, layout.strips, kx, ky), strict=True):
+    for strip, label in zip(layout.strips, _names(traced, layout.strips, kx, ky), strict=True):
         first = max(0, int(np.floor(strip.x * kx + 0.5)))
         last = int(np.ceil((strip.x + (strip.stop - strip.start) * layout.speed) * kx - 0.5)) + 1
         last = min(width, max(last, first + 2))
         extra = np.zeros(runs.column.size)
         if label is not None:
             x0, y0, x1, y1 = label
-            extra[(runs.column >= x0) & (runs.column <= x1) & (runs.top >= y0) & (runs.bottom <= y1)] = 3.0
+            extra[(runs.column >= x0) & (runs.column <= x1) & (runs.top >= y0) & (runs.bottom <= y1)] = _ON_NAME
         foreign = np.zeros(runs.column.size, bool)
         for k, row in enumerate(traced.rows):
             if k != strip.row:
                 foreign[row.run[row.run >= 0]] = True
         own = traced.rows[strip.row]
         foreign[own.run[own.run >= 0]] = False
-        extra[foreign & slim] += 1.5
+        extra[foreign & single] += FOREIGN
+        reach = reach_of(traced.spacing, ky)
         path = follow(runs, traced.chains, traced.keep, own.baseline, reach, kx, ky, (first, last), extra)
         out.append(Track(strip, first, path, label, np.zeros(path.size, bool)))
     users = np.zeros(runs.column.size + 1, np.int32)
@@ -111,9 +117,11 @@ def _tracks(traced: Traced, layout: Layout, kx: float, ky: float) -> list[Track]
     return [replace(t, shared=(t.path >= 0) & (users[t.path] > 1)) for t in out]
 
 
-def _labels(traced: Traced, strips: tuple[Strip, ...], kx: float, ky: float) -> list[NDArray[np.int64] | None]:
-    """Where each strip's lead name stands (x0, y0, x1, y1 px), also where it touches the trace and is not seen by itself:
-    names stand at the same place of every cell."""
+def _names(traced: Traced, strips: tuple[Strip, ...], kx: float, ky: float) -> list[I64 | None]:
+    """Where each strip's lead name stands: x0, y0, x1, y1 px, or None if that cannot be told.
+
+    Names stand at the same place of every cell, so one that touches the trace, and is not seen by itself, is found too.
+    """
     marks = traced.marks
     middle = (marks[:, 1] + marks[:, 3]) / 2
     found = []
@@ -136,6 +144,7 @@ def _labels(traced: Traced, strips: tuple[Strip, ...], kx: float, ky: float) -> 
 
 
 def _guess(traced: Traced, track: Track, step: float, kx: float) -> refine.Guess:
+    """First guess at a strip's samples, from the edges of its ink."""
     # The first and last column belong to the neighbouring strips as well.
     interior = track.known.copy()
     interior[[0, -1]] = False
@@ -167,14 +176,14 @@ def _window(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -> 
     weight = np.minimum(ink.weight_y[y], ink.weight_x[x]).astype(np.float64)
     if track.label is not None:
         x0, y0, x1, y1 = track.label
-        weight[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)] *= 0.3
+        weight[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)] *= _NAME_TRUST
     return refine.Window(track.first, top, start, values, weight)
 
 
 def _crossed(
     ink: Ink, traced: Traced, tracks: list[Track], curves: list[refine.Guess], k: int, pen: float
 ) -> refine.Window:
-    """The window of track k with its shared columns, in which pixels that another row's curve covers count for nothing."""
+    """The window of track k with its shared columns, where pixels that another row's curve covers count for nothing."""
     track = tracks[k]
     window = _window(ink, traced, track, track.path >= 0)
     if not track.shared.any():
@@ -195,24 +204,25 @@ def _crossed(
 
 
 def _start(
-    ink: Ink, traced: Traced, calibration: Calibration, tracks: list[Track], fits: list[refine.Fit], pen: float, kx: float, ky: float
+    ink: Ink, traced: Traced, calibration: Calibration, tracks: list[Track], fits: list[refine.Fit], pen: float,
+    kx: float, ky: float,
 ) -> float:  # fmt: skip
     """px by which the rows begin later than the calibration found, judged by the ink of their first millimetres."""
     layout = calibration.layout
-    bare = 3
-    length = int(np.ceil(3 * kx)) + bare
+    length = int(np.ceil(3 * kx))
     step = layout.speed * kx / FS
     windows, guesses = [], []
     for track, fit in zip(tracks, fits, strict=True):
         strip = track.strip
-        if strip.row in calibration.hidden or abs(strip.x - layout.strips[0].x) > 1e-6 or track.first < bare:
+        if strip.row in calibration.hidden or abs(strip.x - layout.strips[0].x) > 1e-6 or track.first < _BARE:
             continue
-        path = np.concatenate([np.full(bare, -1, np.int32), track.path])[:length]
-        known = np.concatenate([np.zeros(bare, bool), track.known])[:length]
-        if known[bare:].mean() < 0.9 or not known[bare : bare + 3].any():
+        inside = track.known[:length]
+        if inside.mean() < 0.9 or not inside[:_BARE].any():
             continue
-        early = replace(track, first=track.first - bare, path=path, label=None)
+        path = np.concatenate([np.full(_BARE, -1, np.int32), track.path[:length]])
+        known = np.concatenate([np.zeros(_BARE, bool), inside])
+        early = replace(track, first=track.first - _BARE, path=path, label=None)
         windows.append(_window(ink, traced, early, known, int(np.flatnonzero(known)[0])))
-        y = fit.y[: int((length - bare) / step)]
+        y = fit.y[: int(length / step)]
         guesses.append(refine.Guess(strip.x * kx, step, y, y, y))
-    return refine.start_shift(windows, guesses, pen, layout.gain * ky, bare) if windows else 0.0
+    return refine.start_shift(windows, guesses, pen, layout.gain * ky, _BARE) if windows else 0.0

@@ -370,7 +370,10 @@ def _beside(stem: Path, suffix: str) -> Path:
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a png, jpg, webp, bmp, tif, ... file. Raises PageError if it is not an image."""
+    """(H, W, 3) uint8 RGB of a png, jpg, webp, bmp, tif, ... file; what is transparent is white, as on a screen.
+
+    Raises PageError if it is not an image.
+    """
     path = Path(path)
     try:
         data = np.fromfile(path, np.uint8)  # imread does not take every path on Windows
@@ -381,6 +384,11 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise PageError(
             f"{path}: not an image that can be decoded ({data.size} bytes); expected png, jpg, webp, bmp or tif."
         )
+    if data[:4].tobytes() in (b"\x89PNG", b"RIFF"):  # the formats with transparency that are in use
+        whole = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if whole is not None and whole.ndim == 3 and whole.shape[2] == 4 and whole.dtype == np.uint8:
+            opaque = whole[:, :, 3:].astype(np.float32) / 255.0
+            image = np.round(whole[:, :, :3] * opaque + 255.0 * (1.0 - opaque)).astype(np.uint8)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -357,3 +357,11 @@ def test_an_empty_page_has_no_record(page: Page) -> None:
     for nothing in (replace(page, traces=()), render(ecg(), page.layout.at(30.0), BARE, 40)):
         with pytest.raises(PageError, match="nothing is printed on this page"):
             nothing.record()
+
+
+def test_transparent_paper_is_white(tmp_path: Path) -> None:
+    image = np.zeros((40, 60, 4), np.uint8)
+    image[10:20, 10:20] = (0, 0, 255, 255)  # blue, green, red, opaque; all else transparent black
+    cv2.imwrite(str(tmp_path / "clear.png"), image)
+    read = read_image(tmp_path / "clear.png")
+    assert read.shape == (40, 60, 3) and (read[0, 0] == 255).all() and (read[15, 15] == (255, 0, 0)).all()

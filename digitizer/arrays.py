@@ -1,0 +1,19 @@
+"""Names for the kinds of array that the reader passes around, and what every step needs of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+F = NDArray[np.float32]
+D = NDArray[np.float64]
+B = NDArray[np.bool_]
+
+
+def stretches(mask: B) -> list[tuple[int, int]]:
+    """[start, stop) of each stretch of True in ``mask`` (N,), from left to right."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
