@@ -20,6 +20,7 @@ from .arrays import I32, D, F, stretches
 from .segment import Ink
 from .trace import NoTrace, Traced
 
+_USUAL_STEP = 1 / 500  # s; a record's last sample lies one step before its end
 _SPEEDS, _GAINS = (12.5, 25.0, 50.0, 100.0), (2.5, 5.0, 10.0, 20.0, 40.0)
 _PULSE_SECONDS, _PULSE_FOOT = 0.2, 1.5  # width; mm of its foot, where there is room
 _SHORTEST = 20.0  # mm of a row that is worth reading
@@ -68,12 +69,14 @@ class Calibration:
 
     Attributes:
         layout: in mm of the upright image (px / (kx, ky), so that (0, 0) is its first pixel's centre).
+        cap: mm by which the pen's round or square ends lengthen the traces on either side; 0: cut straight.
         hidden: rows whose beginning cannot be seen: a pulse or a ruled line runs into it.
         notes: where each part of it comes from.
         warnings: what was only assumed.
     """
 
     layout: Layout
+    cap: float
     hidden: frozenset[int]
     notes: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -147,8 +150,12 @@ def calibrate(
             "rows that begin and end together. Crop the image to one ECG."
         )
     seconds = _seconds((right - left) / speed, speed, pen)
+    length = right - left
+    cap = _cap(length, seconds, speed, pen)
+    left += cap
     notes["time"] = (
-        f"rows are {right - left:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
+        f"rows are {length:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
+        + (f"; the pen's ends lengthen them by {cap:.2f} mm on either side" if cap else "")
     )
     sheet = _Sheet([row_levels(traced, line.row, ky) for line in lines], left, seconds * speed, kx)
     best, notes["layout"], doubt = _choose(sheet, traced, ky)
@@ -156,6 +163,9 @@ def calibrate(
         warnings.append(doubt)
     together = best.columns > 1 and _simultaneous(best, sheet)
     notes["columns"] = "simultaneous (beats stand at the same places in every column)" if together else "sequential"
+
+    if together and not best.rhythm:
+        warnings.append("columns are taken for simultaneous because their beats coincide; no rhythm strip confirms it")
 
     strips = _strips(best, lines, sheet, seconds, speed, gain, together)
     for k, r in enumerate(range(best.rows, best.rows + best.rhythm), start=1):
@@ -168,7 +178,13 @@ def calibrate(
     printed = tuple(Pulse(p.x - foot, p.foot, gain, line.row) for line in lines if (p := line.pulse))
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
-    return Calibration(layout, hidden, notes, tuple(warnings))
+    return Calibration(layout, cap, hidden, notes, tuple(warnings))
+
+
+def _cap(length: float, seconds: float, speed: float, pen: float) -> float:
+    """mm that the pen's ends add to rows on either side. Round or square caps make them longer than their time."""
+    extra = 0.5 * (length - (seconds - _USUAL_STEP) * speed)
+    return extra if 0.25 * pen < extra < 0.8 * pen and seconds * 2 == round(seconds * 2) else 0.0
 
 
 def _scale(
@@ -442,7 +458,7 @@ def _labels(guess: _Guess, sheet: _Sheet, traced: Traced, ky: float) -> float:
         offset = in_row[:, None] - starts[None, :]
         wrong += int(np.sum(~((offset > -2) & (offset < 14)).any(axis=1)))
         inner += in_row.size
-    share = float(np.mean(hit)) if hit else 0.5
+    share = float(np.mean(hit)) if hit else 0.3
     return share - (wrong / inner if inner else 0.0) * 0.5
 
 
@@ -467,7 +483,7 @@ def _simultaneous(guess: _Guess, sheet: _Sheet) -> bool:
         after = np.mean([_correlation(strip[c], activity[c]) for c in range(1, guess.columns)])
         same = np.mean([_correlation(strip[0], activity[c]) for c in range(1, guess.columns)])
         return bool(same > after + 0.1)
-    return min(_correlation(activity[0], other) for other in activity[1:]) > 0.8
+    return min(_correlation(activity[0], other) for other in activity[1:]) > 0.85
 
 
 def _strips(
@@ -492,14 +508,15 @@ def _zero(line: Line, level: D) -> float:
 def _which_lead(row: int, strips: list[Strip], lines: list[Line], sheet: _Sheet, speed: float) -> tuple[str, float]:
     """The lead that a rhythm strip repeats: the cell it agrees with best over the same seconds."""
     number = {line.row: k for k, line in enumerate(lines)}
-    best, similarity = "II", -1.0
+    found = {}
     for strip in strips:
         there = np.arange(4, int((strip.stop - strip.start) * speed * _POINTS) - 4) / _POINTS
         own = sheet.at(row, sheet.left + strip.start * speed + there)
-        value = _correlation(own, sheet.at(number[strip.row], strip.x + there))
-        if value > similarity + (0.02 if strip.lead != "II" else -0.02):
-            best, similarity = strip.lead, value
-    return best, similarity
+        found[strip.lead] = _correlation(own, sheet.at(number[strip.row], strip.x + there))
+    best = max(found, key=lambda lead: found[lead])
+    # II is the usual rhythm strip, and some leads look like it.
+    lead = "II" if found.get("II", -1.0) > found[best] - 0.02 else best
+    return lead, found[lead]
 
 
 def _correlation(a: D, b: D) -> float:
@@ -511,8 +528,8 @@ def _correlation(a: D, b: D) -> float:
 
 
 def _steepness(x: D) -> D:
-    """(N,) mm moved from point to point, limited, and spread over a millimetre: where the beats are."""
+    """(N,) mm moved from point to point, limited, and spread over 0.75 mm: where the beats are."""
     level = float(np.nanmedian(x)) if np.isfinite(x).any() else 0.0
     step = np.abs(np.diff(np.nan_to_num(x, nan=level), prepend=level))
     step[0] = 0.0
-    return np.convolve(np.minimum(step, 5.0), np.ones(5), "same")
+    return np.convolve(np.minimum(step, 5.0), np.ones(3), "same")

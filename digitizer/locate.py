@@ -21,7 +21,7 @@ _ENOUGH = 2400  # px; larger images are reduced for the search
 _MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
 _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
-_BANDS = 48  # horizontal bands whose profiles are looked at
+_BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
@@ -155,9 +155,9 @@ def local_paper(channel: U8) -> F:
 
 
 def _bands(dark: F) -> _Bands:
-    """Narrow bands, which keep the lines sharp although they are tilted."""
+    """Narrow bands: tilted lines stay sharp in them, and step by less than half a period from one to the next."""
     height = dark.shape[0]
-    size = int(np.clip(height // _BANDS, 6, 32))
+    size = int(np.clip(height // _BANDS, 4, 16))
     count = height // size
     profiles = dark[: count * size].reshape(count, size, -1).mean(axis=1).astype(np.float64)
     wide = 61  # px, of the high-pass

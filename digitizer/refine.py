@@ -71,7 +71,8 @@ class _Problem:
     sub: int
     knot: I64  # (fine,) sample left of each sub-column
     part: D  # (fine,) way to the next sample, 0 to 1
-    share: D  # (fine,) how much of it lies within its strip
+    share: D  # (fine,) how much of it lies within its strip and its caps
+    centred: B  # (fine,) the pen's centre passes it
     used: B  # (fine,) some of it does, and its column has pixels
     top: I64
     first: I64
@@ -85,19 +86,20 @@ class _Problem:
 
 
 def fit(
-    windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, warm: bool = False
+    windows: list[Window], guesses: list[Guess], pen: float, cap: float, px_per_mv: float, warm: bool = False
 ) -> tuple[list[Fit], float]:
     """Fit all strips of a page.
 
     Args:
         windows, guesses: one of each per strip. pen: pen width, px, roughly.
+        cap: px that the pen's ends add before the first and after the last sample (0: cut straight).
         px_per_mv: scale of the prior, which is stated in mV.
         warm: the guesses are fits already, and only need a last polish.
 
     Returns:
         One Fit per strip, and the pen's width in px.
     """
-    problem = _assemble(windows, guesses, pen)
+    problem = _assemble(windows, guesses, pen, cap)
     y = np.concatenate([g.y for g in guesses])
     low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
     usual = radius = pen / 2
@@ -132,8 +134,10 @@ def _smooth(y: D, width: float) -> D:
     return np.convolve(np.pad(y, n // 2, "edge"), np.full(n, 1 / n), "valid")
 
 
-def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, bare: int) -> float:
-    """px to add to every ``x0`` so that the strips' beginnings, drawn with a butt cap, reproduce the ink.
+def start_shift(
+    windows: list[Window], guesses: list[Guess], pen: float, cap: float, px_per_mv: float, bare: int
+) -> float:
+    """px to add to every ``x0`` so that the strips' beginnings, drawn with such ends, reproduce the ink.
 
     ``windows`` begin ``bare`` columns before x0. If x0 is late, ink is left over there; if it is early, the model draws
     where there is none. Each shift is tried with the traces re-fitted. Returns 0.0 if no shift within 1.5 px is a clear
@@ -144,7 +148,7 @@ def start_shift(windows: list[Window], guesses: list[Guess], pen: float, px_per_
 
     def error(shift: float) -> D:
         tried = [moved(g, g.y, shift) for g in guesses]
-        problem = _assemble(windows, tried, pen, edges=True)
+        problem = _assemble(windows, tried, pen, cap, edges=True)
         y = np.concatenate([g.y for g in tried])
         for blur in (3, 1, 1):
             change, _ = _step(problem, y, pen / 2, blur, _NOISE, px_per_mv)
@@ -207,18 +211,19 @@ def moved(g: Guess, y: D, shift: float) -> Guess:
     return Guess(g.x0 + shift, g.step, y, np.minimum(low, y), np.maximum(high, y))
 
 
-def _assemble(windows: list[Window], guesses: list[Guess], pen: float, edges: bool = False) -> _Problem:
+def _assemble(windows: list[Window], guesses: list[Guess], pen: float, cap: float, edges: bool = False) -> _Problem:
     """The strips end to end. Columns of which less than half lies in the strip count only if ``edges``."""
     sub = max(3, int(np.ceil(1.6 / guesses[0].step)))
     guard = int(np.ceil(pen)) + 2  # empty columns between strips: a disc never reaches across
-    knots, parts, shares, tops, counts, weights = [], [], [], [], [], []
+    knots, parts, shares, centred, tops, counts, weights = [], [], [], [], [], [], []
     size = 0
     for window, g in zip(windows, guesses, strict=True):
-        knot, part, share = _sub_columns(window, g, sub)
+        knot, part, share, centre = _sub_columns(window, g, sub, cap)
         pad = np.zeros(guard * sub)
         knots += [knot + size, np.full(pad.size, size, np.int64)]
         parts += [part, pad]
         shares += [share, pad]
+        centred += [centre, pad > 0]
         rows = np.diff(window.start)
         tops += [window.top, np.zeros(guard, np.int64)]
         counts += [rows, np.zeros(guard, np.int64)]
@@ -235,6 +240,7 @@ def _assemble(windows: list[Window], guesses: list[Guess], pen: float, edges: bo
         knot=np.concatenate(knots),
         part=np.concatenate(parts),
         share=share,
+        centred=np.concatenate(centred),
         used=(share > 0) & (rows[column] > 0),
         top=np.concatenate(tops)[column],
         first=start[:-1][column],
@@ -248,16 +254,18 @@ def _assemble(windows: list[Window], guesses: list[Guess], pen: float, edges: bo
     )
 
 
-def _sub_columns(window: Window, g: Guess, sub: int) -> tuple[I64, D, D]:
-    """Of each sub-column: the sample left of it, the way to the next, and how much of it lies within the strip."""
+def _sub_columns(window: Window, g: Guess, sub: int, cap: float) -> tuple[I64, D, D, B]:
+    """Of each sub-column: the sample left of it, the way to the next, how much of it lies within the strip
+    and its caps, and whether the pen's centre passes it."""
     columns = window.top.size
     centre = window.left - 0.5 + (np.arange(columns * sub) + 0.5) / sub
     position = (centre - g.x0) / g.step
     knot = np.clip(np.floor(position).astype(np.int64), 0, g.y.size - 2)
     # To a hair: a butt cap ends inside a pixel.
     end = g.x0 + (g.y.size - 1) * g.step
-    share = np.clip(np.minimum(centre + 0.5 / sub - g.x0, end - centre + 0.5 / sub) * sub, 0.0, 1.0)
-    return knot, np.clip(position - knot, 0.0, 1.0), share
+    inner = np.minimum(centre - g.x0, end - centre) + 0.5 / sub
+    share = np.clip((inner + cap) * sub, 0.0, 1.0)
+    return knot, np.clip(position - knot, 0.0, 1.0), share, inner > 0
 
 
 def _blurred(problem: _Problem, size: int) -> D:
@@ -301,9 +309,9 @@ _Edges = list[tuple[float, I64, I64, I64]]  # sign, sub-columns, pixel of the ed
 def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges]:
     """Coverage of every pixel under a vertical blur of ``blur`` px, and where each edge lies (one entry per tap)."""
     fine = y[problem.knot] * (1 - problem.part) + y[problem.knot + 1] * problem.part
-    fine[problem.share <= 0] = np.nan
+    fine[~problem.centred] = np.nan
     upper, at_upper, lower, at_lower = _envelope(fine, radius, problem.sub)
-    used = np.flatnonzero(problem.used)
+    used = np.flatnonzero(problem.used & (upper < lower))
     first, count, top = problem.first[used], problem.count[used], problem.top[used]
     out = np.zeros(problem.values.size + 2)
     share = problem.share[used] / (problem.sub * blur)

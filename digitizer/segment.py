@@ -59,6 +59,9 @@ def segment(image: U8, kx: float, ky: float) -> Ink:
     grid = np.maximum(columns[None, :], rows[:, None])
     coverage = np.asarray((dark - grid) / (1.0 - grid), np.float32)
     np.clip(coverage, 0, 1, out=coverage)
+    off_grid = coverage[rows < 0.8][:, columns < 0.8]
+    if float(np.mean(off_grid[::2, ::2] > 0.5)) < 1e-4:
+        raise NoInk("nothing on the page is darker than its grid; expected the traces of an ECG. Is the sheet empty?")
     rulings = _erase_rulings(coverage, kx, ky)
     return Ink(coverage, 1 - columns, 1 - rows, rulings)
 

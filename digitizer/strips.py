@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
+from ecg_image_kit import raster
 from ecg_image_kit.layout import Layout, Strip
 
 from . import refine
-from .arrays import I32, I64, B
+from .arrays import I32, I64, B, stretches
 from .calibrate import Calibration
 from .rectify import Upright
 from .segment import Ink
@@ -60,7 +62,7 @@ def fit_strips(
         the strip could not be read); and the pen's width, px.
     """
     layout, kx, ky = calibration.layout, upright.kx, upright.ky
-    step, scale = layout.speed * kx / FS, layout.gain * ky
+    step, scale, cap = layout.speed * kx / FS, layout.gain * ky, calibration.cap * kx
     every = _tracks(traced, layout, kx, ky)
     readable = [track.known.sum() >= _SHORTEST * kx for track in every]
     tracks = [track for track, ok in zip(every, readable, strict=True) if ok]
@@ -68,16 +70,20 @@ def fit_strips(
         return layout.strips, [_unread(track) for track in every], traced.pen
     windows = [_window(ink, traced, track, track.known) for track in tracks]
     guesses = [_guess(traced, track, step, kx) for track in tracks]
-    fits, pen = refine.fit(windows, guesses, traced.pen, scale)
+    fits, pen = refine.fit(windows, guesses, traced.pen, cap, scale)
     # Only now, with the traces and the pen known, can the rows' common beginning be fitted to a hundredth of a pixel,
     # and ink where traces cross be told apart.
     shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
-    crossed = any(track.shared.any() for track in tracks)
-    if abs(shift) > 0.01 or crossed:
-        guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
-        if crossed:
-            windows = [_crossed(ink, traced, tracks, guesses, k, pen) for k in range(len(tracks))]
-        fits, pen = refine.fit(windows, guesses, pen, scale, warm=True)
+    guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
+    if any(track.shared.any() for track in tracks):
+        through = [_through(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)]
+        tries = []
+        for tried in (guesses, through):
+            windows = [_crossed(ink, traced, tracks, tried, k, pen) for k in range(len(tracks))]
+            tries.append(refine.fit(windows, tried, pen, cap, scale, warm=True)[0])
+        fits = _better(ink, traced, tracks, guesses, tries[0], tries[1], pen, cap)
+    elif abs(shift) > 0.01:
+        fits, pen = refine.fit(windows, guesses, pen, cap, scale, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
     found = iter(fits)
     return strips, [next(found) if ok else _unread(track) for track, ok in zip(every, readable, strict=True)], pen
@@ -180,6 +186,75 @@ def _window(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -> 
     return refine.Window(track.first, top, start, values, weight)
 
 
+def _through(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
+    """The curve, led into ink that it shares with another row.
+
+    Where an S wave and the R wave of the row below run into each other, their ink is one: its lower end is the tip of
+    the upper row's wave, its upper end that of the lower row's. Only a trace that arrives well away from its own
+    baseline is led there; one that merely is crossed goes straight on.
+    """
+    y, low, high = curve.y.copy(), curve.low.copy(), curve.high.copy()
+    at = curve.x0 + curve.step * np.arange(y.size)
+    baseline = traced.rows[track.strip.row].baseline
+    for c0, c1 in _crossings(track):
+        runs = track.path[c0:c1]
+        columns = np.flatnonzero(runs >= 0)
+        top, bottom = traced.runs.y0[runs[columns]], traced.runs.y1[runs[columns]]
+        x0, x1 = track.first + c0 - 0.5, track.first + c1 - 0.5
+        inside = np.flatnonzero((at > x0) & (at < x1))
+        if bottom.min() - top.max() < 1.5 * pen or not 0 < inside.size < y.size:
+            continue
+        # A strip may begin or end in the crossing: then only one side is known.
+        a, b = y[inside[0] - 1] if inside[0] else np.nan, y[inside[-1] + 1] if inside[-1] + 1 < y.size else np.nan
+        a, b = (b if np.isnan(a) else a), (a if np.isnan(b) else b)
+        if baseline < (top.max() + bottom.min()) / 2:
+            tip, beyond = float(bottom.min()) - pen / 2, np.argmin(bottom)
+            further = tip > max(a, b)
+        else:
+            tip, beyond = float(top.max()) + pen / 2, np.argmax(top)
+            further = tip < min(a, b)
+        if not further or max(abs(a - baseline), abs(b - baseline)) < 0.25 * abs(tip - baseline):
+            continue
+        x = track.first + c0 + columns[beyond]
+        y[inside] = np.interp(at[inside], [x0, np.clip(x, x0 + 0.1, x1 - 0.1), x1], [a, tip, b])
+        low[inside] = np.minimum(low[inside], min(tip, a, b) - pen)
+        high[inside] = np.maximum(high[inside], max(tip, a, b) + pen)
+    return replace(curve, y=y, low=low, high=high)
+
+
+def _better(
+    ink: Ink, traced: Traced, tracks: list[Track], places: list[refine.Guess], straight: list[refine.Fit],
+    through: list[refine.Fit], pen: float, cap: float,
+) -> list[refine.Fit]:  # fmt: skip
+    """At every crossing, whichever of two fits draws the ink better (all strips drawn together)."""
+    drawn = []
+    for fits in (straight, through):
+        picture = np.zeros(ink.coverage.shape, np.uint8)
+        for place, fit in zip(places, fits, strict=True):
+            x = np.asarray(place.x0 + place.step * np.arange(fit.y.size), np.float64)
+            raster.draw_graph(picture, x, fit.y, pen, "round" if cap else "butt", 4)
+        drawn.append(picture)
+    out = [replace(fit, y=fit.y.copy()) for fit in straight]
+    for k, (track, place) in enumerate(zip(tracks, places, strict=True)):
+        at = place.x0 + place.step * np.arange(out[k].y.size)
+        for c0, c1 in _crossings(track):
+            runs = track.path[c0:c1][track.path[c0:c1] >= 0]
+            rows = slice(max(0, int(traced.runs.top[runs].min()) - 3), int(traced.runs.bottom[runs].max()) + 3)
+            columns = slice(max(0, track.first + c0 - 2), track.first + c1 + 2)
+            truth = ink.coverage[rows, columns]
+            errors = [float(np.sum((picture[rows, columns] / 255.0 - truth) ** 2)) for picture in drawn]
+            if errors[1] < 0.9 * errors[0]:
+                near = (at > track.first + c0 - 2.5) & (at < track.first + c1 + 1.5)
+                out[k].y[near] = through[k].y[near]
+    return out
+
+
+def _crossings(track: Track) -> list[tuple[int, int]]:
+    """[first, last) columns of each stretch of shared ink; single columns between belong to it."""
+    shared = cv2.morphologyEx(track.shared.astype(np.uint8)[:, None], cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))[:, 0]
+    return [(a, b) for a, b in stretches(shared > 0) if (track.path[a:b] >= 0).any()]
+
+
 def _crossed(
     ink: Ink, traced: Traced, tracks: list[Track], curves: list[refine.Guess], k: int, pen: float
 ) -> refine.Window:
@@ -225,4 +300,4 @@ def _start(
         windows.append(_window(ink, traced, early, known, int(np.flatnonzero(known)[0])))
         y = fit.y[: int(length / step)]
         guesses.append(refine.Guess(strip.x * kx, step, y, y, y))
-    return refine.start_shift(windows, guesses, pen, layout.gain * ky, _BARE) if windows else 0.0
+    return refine.start_shift(windows, guesses, pen, calibration.cap * kx, layout.gain * ky, _BARE) if windows else 0.0

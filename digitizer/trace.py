@@ -220,6 +220,7 @@ def chain(runs: Runs) -> Chains:
 
 # Costs of a path, in mm:
 _GAP, _SKIP, _FRESH = 1.0, 0.35, 2.0  # per mm jumped; of a jump at all; at most for a jump
+_OVERLAP = 0.6  # mm by which the ink of neighbouring strips may overlap
 _ABSENT, _MARGIN = 1.5, 0.6  # per mm without ink inside the trace; before or after it
 _EDGE, _AWAY = 0.01, 0.02  # per mm that both edges of the ink move; per mm^2 away from the baseline
 _FAR = 1.0  # per mm of a chain that leaves the reach
@@ -267,13 +268,13 @@ def _cheapest(runs: Runs, first: I64, last: I64, cost: D, kx: float, ky: float, 
     start, end = runs.column[first], runs.column[last]
     in_top, in_bottom = runs.y0[first] / ky, runs.y1[first] / ky
     out_top, out_bottom = runs.y0[last] / ky, runs.y1[last] / ky
-    absent, margin = _ABSENT / kx, _MARGIN / kx
+    absent, margin, overlap = _ABSENT / kx, _MARGIN / kx, 3 + round(_OVERLAP * kx)
     total = np.empty(first.size)
     back = np.full(first.size, -1)
     for k in range(first.size):
         best, source = margin * (start[k] - left), -1
-        # Neighbouring strips may share the column in which one ends and the next begins.
-        before = np.flatnonzero((end[:k] < start[k] + 3) & (start[:k] < start[k]))
+        # Where one strip ends and the next begins their ink may overlap, by a pen's width if its ends are round.
+        before = np.flatnonzero((end[:k] < start[k] + overlap) & (start[:k] < start[k]))
         if before.size:
             jump = np.maximum(0.0, np.maximum(in_top[k] - out_bottom[before], out_top[before] - in_bottom[k]))
             # A graph's ink goes on at its upper or at its lower edge; ink that does so at neither is something else.
