@@ -86,7 +86,7 @@ class _Problem:
 
 
 def fit(
-    windows: list[Window], guesses: list[Guess], pen: float, cap: float, px_per_mv: float, warm: bool = False
+    windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, cap: float = 0.0, warm: bool = False
 ) -> tuple[list[Fit], float]:
     """Fit all strips of a page.
 
@@ -135,7 +135,7 @@ def _smooth(y: D, width: float) -> D:
 
 
 def start_shift(
-    windows: list[Window], guesses: list[Guess], pen: float, cap: float, px_per_mv: float, bare: int
+    windows: list[Window], guesses: list[Guess], pen: float, px_per_mv: float, bare: int, cap: float = 0.0
 ) -> float:
     """px to add to every ``x0`` so that the strips' beginnings, drawn with such ends, reproduce the ink.
 

@@ -60,6 +60,8 @@ def segment(image: U8, kx: float, ky: float) -> Ink:
     coverage = np.asarray((dark - grid) / (1.0 - grid), np.float32)
     np.clip(coverage, 0, 1, out=coverage)
     off_grid = coverage[rows < 0.8][:, columns < 0.8]
+    if not off_grid.size:
+        raise NoInk("most of the image is as dark as its ink; expected bright paper. Crop what is not paper.")
     if float(np.mean(off_grid[::2, ::2] > 0.5)) < 1e-4:
         raise NoInk("nothing on the page is darker than its grid; expected the traces of an ECG. Is the sheet empty?")
     rulings = _erase_rulings(coverage, kx, ky)

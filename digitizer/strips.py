@@ -70,7 +70,7 @@ def fit_strips(
         return layout.strips, [_unread(track) for track in every], traced.pen
     windows = [_window(ink, traced, track, track.known) for track in tracks]
     guesses = [_guess(traced, track, step, kx) for track in tracks]
-    fits, pen = refine.fit(windows, guesses, traced.pen, cap, scale)
+    fits, pen = refine.fit(windows, guesses, traced.pen, scale, cap)
     # Only now, with the traces and the pen known, can the rows' common beginning be fitted to a hundredth of a pixel,
     # and ink where traces cross be told apart.
     shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
@@ -80,10 +80,10 @@ def fit_strips(
         tries = []
         for tried in (guesses, through):
             windows = [_crossed(ink, traced, tracks, tried, k, pen) for k in range(len(tracks))]
-            tries.append(refine.fit(windows, tried, pen, cap, scale, warm=True)[0])
+            tries.append(refine.fit(windows, tried, pen, scale, cap, warm=True)[0])
         fits = _better(ink, traced, tracks, guesses, tries[0], tries[1], pen, cap)
     elif abs(shift) > 0.01:
-        fits, pen = refine.fit(windows, guesses, pen, cap, scale, warm=True)
+        fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
     found = iter(fits)
     return strips, [next(found) if ok else _unread(track) for track, ok in zip(every, readable, strict=True)], pen
@@ -300,4 +300,4 @@ def _start(
         windows.append(_window(ink, traced, early, known, int(np.flatnonzero(known)[0])))
         y = fit.y[: int(length / step)]
         guesses.append(refine.Guess(strip.x * kx, step, y, y, y))
-    return refine.start_shift(windows, guesses, pen, calibration.cap * kx, layout.gain * ky, _BARE) if windows else 0.0
+    return refine.start_shift(windows, guesses, pen, layout.gain * ky, _BARE, calibration.cap * kx) if windows else 0.0
