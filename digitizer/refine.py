@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.linalg import solveh_banded
-from scipy.sparse import csr_matrix
 
 from .arrays import I64, B, D, F, stretches
 
@@ -120,6 +118,8 @@ def fit(
 
 def _step(problem: _Problem, y: D, radius: float, blur: int, noise: float, px_per_mv: float) -> tuple[D, D]:
     """A Gauss-Newton step: the change of every sample, px, and what the model leaves of every pixel's coverage."""
+    from scipy.linalg import solveh_banded  # a third of the program's start, and not needed before the first image
+
     model, edges = _model(problem, y, radius, blur)
     rest = _blurred(problem, blur) - model
     matrix, gradient = _normal(problem, edges, rest * problem.weight, blur)
@@ -332,6 +332,8 @@ def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges
 
 def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]:
     """J'WJ (lower banded form, at least 3 rows) and J'W rest."""
+    from scipy.sparse import csr_matrix
+
     trust = problem.weight / (1.0 + (rest / _ROBUST) ** 2)
     pixel, sample, value = [], [], []
     for sign, fine, cell, at in edges:
