@@ -243,7 +243,7 @@ def _better(
             columns = slice(max(0, track.first + c0 - 2), track.first + c1 + 2)
             truth = ink.coverage[rows, columns]
             errors = [float(np.sum((picture[rows, columns] / 255.0 - truth) ** 2)) for picture in drawn]
-            if errors[1] < 0.9 * errors[0]:
+            if errors[1] < 0.97 * errors[0]:
                 near = (at > track.first + c0 - 2.5) & (at < track.first + c1 + 1.5)
                 out[k].y[near] = through[k].y[near]
     return out

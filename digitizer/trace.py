@@ -222,9 +222,12 @@ def chain(runs: Runs) -> Chains:
 _GAP, _SKIP, _FRESH = 1.0, 0.35, 2.0  # per mm jumped; of a jump at all; at most for a jump
 _OVERLAP = 0.6  # mm by which the ink of neighbouring strips may overlap
 _ABSENT, _MARGIN = 1.5, 0.6  # per mm without ink inside the trace; before or after it
-_EDGE, _AWAY = 0.01, 0.02  # per mm that both edges of the ink move; per mm^2 away from the baseline
+_EDGE = 0.01  # per mm that both edges of the ink move
+_AWAY = 0.02  # per mm of trace and mm away from the baseline
+_AWAY_MOST = 15.0  # mm; further away costs no more, or it would be cheaper to give the trace up
 _FAR = 1.0  # per mm of a chain that leaves the reach
 FOREIGN = 1.5  # of ink that is another row's, where it is added
+_BLOCK = 128  # chains after which those that are of no use any more are dropped
 
 
 def follow(
@@ -248,7 +251,7 @@ def follow(
     if not candidates.size:
         return path
     members = np.flatnonzero(within & np.isin(chains.of, candidates))
-    price = np.where(near, (_AWAY * distance / ky + extra) / kx, _FAR / kx)
+    price = np.where(near, (_AWAY * np.minimum(distance / ky, _AWAY_MOST) + extra) / kx, _FAR / kx)
     cost = np.asarray(np.bincount(chains.of[members], price[members], chains.count)[candidates], np.float64)
     # Each candidate's runs within the columns: a chain's runs are in the order of their columns.
     members = members[np.argsort(chains.of[members], kind="stable")]
@@ -271,10 +274,19 @@ def _cheapest(runs: Runs, first: I64, last: I64, cost: D, kx: float, ky: float, 
     absent, margin, overlap = _ABSENT / kx, _MARGIN / kx, 3 + round(_OVERLAP * kx)
     total = np.empty(first.size)
     back = np.full(first.size, -1)
+    earlier = np.arange(0)
     for k in range(first.size):
         best, source = margin * (start[k] - left), -1
+        if k and k % _BLOCK == 0:
+            # A chain that another one undercuts by more than any jump costs is of no use further on. Without this the
+            # time grows with the square of the number of chains, and specks are chains, too.
+            earlier = np.append(earlier, np.arange(k - _BLOCK, k))
+            price, ended = total[earlier] - absent * end[earlier], end[earlier] < start[k]
+            if ended.any():
+                earlier = earlier[~ended | (price <= price[ended].min() + _FRESH + 1e-6)]
+        before = np.append(earlier, np.arange(k - k % _BLOCK, k))
         # Where one strip ends and the next begins their ink may overlap, by a pen's width if its ends are round.
-        before = np.flatnonzero((end[:k] < start[k] + overlap) & (start[:k] < start[k]))
+        before = before[(end[before] < start[k] + overlap) & (start[before] < start[k])]
         if before.size:
             jump = np.maximum(0.0, np.maximum(in_top[k] - out_bottom[before], out_top[before] - in_bottom[k]))
             # A graph's ink goes on at its upper or at its lower edge; ink that does so at neither is something else.
