@@ -89,7 +89,7 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
         raise GridNotFound(
             f"image of {width} x {height} px; expected at least {_SMALLEST} px a side. Scan at 100 dpi or more."
         )
-    shrink = -(-max(height, width) // _ENOUGH)
+    shrink = min(-(-max(height, width) // _ENOUGH), min(height, width) // _SMALLEST)
     if shrink > 1:
         return _locate_small(image, px_per_mm, shrink)
     dark = darkness(image)
