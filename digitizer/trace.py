@@ -172,7 +172,7 @@ def find_rows(y: D, column: I32, height: int, ky: float) -> tuple[D, float]:
     best: tuple[float, D, float] | None = None
     quarters = column // 4
     stride = int(quarters.max()) + 1
-    for d in np.arange(7.0, 90.0, 0.25):  # mm
+    for d in np.arange(7.0, 90.0, 0.25).tolist():  # mm
         z = np.sum(density * np.exp(2j * np.pi * position / d)) / total
         phase = np.angle(z) / (2 * np.pi) * d
         cell = np.floor((position - phase) / d + 0.5).astype(int)
@@ -274,7 +274,7 @@ def _cheapest(runs: Runs, first: I64, last: I64, cost: D, kx: float, ky: float, 
     absent, margin, overlap = _ABSENT / kx, _MARGIN / kx, 3 + round(_OVERLAP * kx)
     total = np.empty(first.size)
     back = np.full(first.size, -1)
-    earlier = np.arange(0)
+    earlier: I64 = np.arange(0)
     for k in range(first.size):
         best, source = margin * (start[k] - left), -1
         if k and k % _BLOCK == 0:
