@@ -397,7 +397,12 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
     why = f"{best.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items())
     law = parts["law"]
     doubt = f"layout {best.name} is a guess: its leads do not obey Einthoven's law (agreement {law:.2f} of 1)"
-    return best, why, doubt if law < 0.5 else ""
+    if law < 0.5:
+        return best, why, doubt
+    # Leads of another layout may obey the law by chance, but their names do not stand where this one's would.
+    if best.columns > 1 and parts["labels"] < 0.1:
+        return best, why, f"layout {best.name} is a guess: no lead names stand where its columns begin; check the names"
+    return best, why, ""
 
 
 def _score(guess: _Guess, sheet: _Sheet, traced: Traced, ky: float) -> tuple[float, dict[str, float]]:
