@@ -122,16 +122,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:
+    from .pipeline import LIMITS
     from .report import WRITE, wfdb_stem
 
     write = tuple(kind.strip() for kind in options.write.split(",") if kind.strip())
     unknown = sorted(set(write) - set(WRITE))
     if unknown or not write:
         raise UsageError(f"--write {options.write!r}; expected some of {', '.join(WRITE)}, joined by commas.")
-    for name, low, high in (("fs", 50, 10_000), ("speed", 1, 500), ("gain", 0.5, 200), ("px_per_mm", 1, 60)):
+    for name, (low, high) in LIMITS.items():
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
-            raise UsageError(f"--{name.replace('_', '-')} {value:g}; expected {low} to {high}.")
+            raise UsageError(f"--{name.replace('_', '-')} {value:g}; expected {low:g} to {high:g}.")
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}; expected 1 or more, or 0 for one per processor.")
     if options.out and Path(options.out).exists() and not Path(options.out).is_dir():

@@ -17,6 +17,8 @@ from ecg_image_kit import __version__
 from ecg_image_kit.errors import PageError, UsageError
 from ecg_image_kit.record import atomic_write
 
+from .arrays import stretches
+
 if TYPE_CHECKING:
     from .pipeline import Reading
 
@@ -35,9 +37,8 @@ def overlay(reading: Reading) -> NDArray[np.uint8]:
     for k, trace in enumerate(page.traces):
         colour = _COLOURS[k % len(_COLOURS)]
         px = page.px(trace)
-        known = np.isfinite(px).all(axis=1)
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
-        pieces = [np.round(px[a:b] * 16).astype(np.int32) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        known = np.asarray(np.isfinite(px).all(axis=1), bool)
+        pieces = [np.round(px[a:b] * 16).astype(np.int32) for a, b in stretches(known)]
         cv2.polylines(image, pieces, False, colour, thick, cv2.LINE_AA, 4)
         # Below the trace: above it the page has its own label.
         x, y = page.mm_to_px(np.array([[trace.strip.x + 1.0, trace.strip.y + 0.3 * page.layout.row_height]]))[0]
