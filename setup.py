@@ -48,7 +48,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    packages=["ecg_image_kit", "ecg_image_kit.sources", "ecg_image_kit.samples", "digitizer", "synth"],
+    packages=["ecg_image_kit", "ecg_image_kit.effects", "ecg_image_kit.sources", "ecg_image_kit.samples", "digitizer", "synth"],
     # The bundled records are data only: data/samples in a checkout, ecg_image_kit/samples when installed.
     package_dir={"ecg_image_kit.samples": "data/samples"},
     package_data={

@@ -69,7 +69,7 @@ class Layout:
 
     Attributes:
         width, height: the sheet, mm.
-        strips: in reading order.
+        strips: in reading order; none if nothing is known of what is printed.
         speed: mm/s.
         gain: mm/mV, nominal (a strip may have its own, as half-gain precordials have).
         pulses: calibration pulses.
@@ -92,8 +92,6 @@ class Layout:
         _check_scale(self.speed, self.gain)
         if not (10 <= self.width <= 5000 and 10 <= self.height <= 5000):
             raise UsageError(f"sheet of {self.width} x {self.height} mm; expected 10 to 5000 mm a side.")
-        if not self.strips:
-            raise UsageError("a layout without strips; expected at least one lead.")
         for strip in self.strips:
             if not (strip.start < strip.stop < math.inf and strip.gain > 0):
                 raise UsageError(
@@ -119,7 +117,7 @@ class Layout:
 
     @property
     def rows(self) -> int:
-        return 1 + max(strip.row for strip in self.strips)
+        return max((strip.row + 1 for strip in self.strips), default=0)
 
     def at(self, start: float) -> Layout:
         """The same sheet for a later part of the record: all windows moved so that the first begins at ``start`` s."""

@@ -22,7 +22,7 @@ from . import warp as warps
 from .errors import PageError, UsageError
 from .layout import Layout, Pulse, Strip
 from .record import Record, atomic_write, resample
-from .warp import Chain, Homography, Points, Warp
+from .warp import Chain, Homography, Inverted, Points, Warp
 
 FORMATS = ("png", "jpg", "webp")
 MASKS = ("leads", "grid", "text")
@@ -53,11 +53,15 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Something printed: its outline (N, 2) mm on the sheet, its kind (label, header, pulse, ...) and its text."""
+    """Something on the page: its outline (N, 2) mm on the sheet, its kind (label, header, pulse, ...) and its text.
+
+    ``hides``: what lies within the outline cannot be seen (a sticker, a hole, a stretch where the pen gave no ink).
+    """
 
     kind: str
     outline: NDArray[np.float64]
     text: str = ""
+    hides: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,41 +94,72 @@ class Page:
         """(N, 2) px in the image of every sample of a trace."""
         return self.mm_to_px(self.mm(trace))
 
-    def warp(self, w: Warp, size: tuple[int, int] | None = None, fill: tuple[int, int, int] = (255, 255, 255)) -> Page:
+    @classmethod
+    def of_image(cls, image: NDArray[np.uint8], dpi: float = 200.0) -> Page:
+        """A page of which only its picture is known: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, flat, at ``dpi``."""
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+            raise PageError(f"image of {image.dtype} {image.shape}; expected uint8 (H, W), (H, W, 3) or (H, W, 4).")
+        grey = image.reshape(image.shape[:2]) if image.ndim == 2 or image.shape[2] == 1 else None
+        colour = np.repeat(grey[..., None], 3, axis=2) if grey is not None else np.array(image[..., :3])
+        height, width = image.shape[:2]
+        layout = Layout(width * 25.4 / dpi, height * 25.4 / dpi, ())
+        return cls(colour, layout, (), (), Chain((Homography.dpi(dpi),)), {"grid": "none"}, (), {"dpi": dpi})
+
+    @property
+    def px_per_mm(self) -> float:
+        """At the sheet's middle, along its rows."""
+        return _pitch(self)
+
+    def warp(
+        self,
+        w: Warp,
+        size: tuple[int, int] | None = None,
+        fill: tuple[int, int, int] | None = (255, 255, 255),
+    ) -> Page:
         """The page seen through ``w`` (px -> px): the image is resampled (cubic), the truth's map is extended.
 
         Args:
             size: (width, height) of the new image; the old one's if None.
-            fill: colour where the old image has nothing.
+            fill: colour where the old image has nothing; None goes on with its edges.
         """
         height, width = self.image.shape[:2]
-        new_width, new_height = size or (width, height)
-        if isinstance(w, Homography):
-            image = cv2.warpPerspective(
-                self.image,
-                w.matrix,
-                (new_width, new_height),
-                flags=cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=fill,
-            )
-        else:
-            grid = np.stack(np.meshgrid(np.arange(new_width), np.arange(new_height)), axis=-1).reshape(-1, 2)
-            source = w.inverse(grid).astype(np.float32).reshape(new_height, new_width, 2)
-            image = cv2.remap(
-                self.image,
-                source,
-                np.empty(0, np.float32),  # x and y are both in ``source``
-                cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=fill,
-            )
+        new_size = size or (width, height)
+        image = self.image
+        if (scale := _scale(w, image)) < 0.8:  # or thin lines come and go
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.45 * math.sqrt(scale**-2 - 1)), np.uint8)
         return replace(
             self,
-            image=np.asarray(image, np.uint8),
+            image=_seen_through(image, w, new_size, fill),
             mm_to_px=self.mm_to_px.then(w),
             history=(*self.history, {"warp": w.to_json()}),
         )
+
+    def visible(self, trace: Trace) -> NDArray[np.bool_]:
+        """(N,) whether each sample can be seen: known, inside the image, and not under anything that hides it."""
+        mm = self.mm(trace)
+        known: NDArray[np.bool_] = np.isfinite(mm).all(axis=1)
+        height, width = self.image.shape[:2]
+        px = self.mm_to_px(np.where(known[:, None], mm, 0.0))
+        seen = known & (px > -0.5).all(axis=1) & (px < [width - 0.5, height - 0.5]).all(axis=1)
+        for box in self.boxes:
+            if box.hides:
+                at = np.flatnonzero(seen)
+                seen[at[_within(mm[at], box.outline)]] = False
+        return seen
+
+    def outline(self, box: Box, step: float = 2.0) -> Points:
+        """(N, 2) px: a box's outline as it lies in the image, with a point at least every ``step`` mm."""
+        corners = np.vstack([box.outline, box.outline[:1]])
+        parts = []
+        for a, b in zip(corners[:-1], corners[1:], strict=True):
+            n = max(1, math.ceil(float(np.linalg.norm(b - a)) / step)) if self._bent else 1
+            parts.append(a + (b - a) * (np.arange(n) / n)[:, None])
+        return self.mm_to_px(np.concatenate(parts))
+
+    @property
+    def _bent(self) -> bool:
+        """Whether straight lines on the sheet may be curved in the image."""
+        return not all(isinstance(w, Homography) for w in self.mm_to_px.warps)
 
     def record(self) -> Record:
         """What is printed, as a record over the printed time: NaN outside each lead's windows."""
@@ -168,7 +203,7 @@ class Page:
             self._mark_grid(out)
         elif kind == "text":
             for k, box in enumerate(self.boxes):
-                corners = np.round(self.mm_to_px(box.outline) * 16).astype(np.int32)
+                corners = np.round(np.clip(self.outline(box), -1e6, 1e6) * 16).astype(np.int32)
                 cv2.fillPoly(out, [corners], min(k + 1, 255), cv2.LINE_8, 4)
         else:
             raise UsageError(f"mask {kind!r}; expected one of {', '.join(MASKS)}.")
@@ -267,7 +302,9 @@ class Page:
 
     def _samples(self) -> bytes:
         buffer = io.BytesIO()
-        np.savez(buffer, **{f"mv{k}": trace.mv for k, trace in enumerate(self.traces)})  # type: ignore[arg-type]
+        arrays: dict[str, Any] = {f"mv{k}": trace.mv for k, trace in enumerate(self.traces)}
+        arrays |= {f"visible{k}": self.visible(trace) for k, trace in enumerate(self.traces)}
+        np.savez(buffer, **arrays)
         return buffer.getvalue()
 
     def _truth(self, image: str) -> dict[str, Any]:
@@ -294,7 +331,10 @@ class Page:
             "mm_to_px": self.mm_to_px.to_json(),
             "grid": {"minor_mm": 1.0, "major_mm": 5.0, "px_per_mm": _pitch(self)},
             "layout": asdict(self.layout), "traces": traces,
-            "boxes": [{"kind": b.kind, "text": b.text, "outline": np.round(b.outline, 4).tolist()} for b in self.boxes],
+            "boxes": [
+                {"kind": b.kind, "text": b.text, "outline": np.round(b.outline, 4).tolist(), "hides": b.hides}
+                for b in self.boxes
+            ],
             "style": dict(self.style), "history": list(self.history), "meta": dict(self.meta),
         }  # fmt: skip
 
@@ -339,10 +379,59 @@ class Page:
             Trace(layout.strips[t["strip"]], t["start_s"], t["fs"], values)
             for t, values in zip(truth["traces"], mv, strict=True)
         )
-        boxes = tuple(Box(b["kind"], np.array(b["outline"], dtype=np.float64), b["text"]) for b in truth["boxes"])
+        boxes = tuple(
+            Box(b["kind"], np.array(b["outline"], dtype=np.float64), b["text"], b.get("hides", False))
+            for b in truth["boxes"]
+        )
         chain = warps.from_json(truth["mm_to_px"])
         mm_to_px = chain if isinstance(chain, Chain) else Chain((chain,))
         return cls(image, layout, traces, boxes, mm_to_px, truth["style"], tuple(truth["history"]), truth["meta"])
+
+
+def _scale(w: Warp, image: NDArray[np.uint8]) -> float:
+    """px in the new image for each px of the old one, about the old one's middle."""
+    centre = np.array([[image.shape[1] / 2, image.shape[0] / 2]])
+    across, down = w(centre + np.array([[1.0, 0.0], [0.0, 1.0]])) - w(centre)
+    return float(math.sqrt(abs(across[0] * down[1] - across[1] * down[0])))
+
+
+def _seen_through(
+    image: NDArray[np.uint8], w: Warp, size: tuple[int, int], fill: tuple[int, int, int] | None
+) -> NDArray[np.uint8]:
+    """The image resampled through ``w`` (px -> px) into a new one of ``size`` (width, height)."""
+    width, height = size
+    mode = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
+    colour = fill or (0, 0, 0)
+    if isinstance(w, Homography):
+        how = cv2.INTER_CUBIC
+        return np.asarray(
+            cv2.warpPerspective(image, w.matrix, size, flags=how, borderMode=mode, borderValue=colour), np.uint8
+        )
+    out = np.empty((height, width, 3), np.uint8)
+    none = np.empty(0, np.float32)  # x and y are both in ``source``
+    for top in range(0, height, 128):  # a map of the whole image would take ten times its memory
+        rows = range(top, min(top + 128, height))
+        if isinstance(w, Inverted):
+            source = w.mesh.dense(width, rows)
+        else:
+            grid = np.stack(np.meshgrid(np.arange(width), np.asarray(rows)), axis=-1)
+            source = w.inverse(grid.reshape(-1, 2)).astype(np.float32).reshape(grid.shape)
+        out[top : rows.stop] = cv2.remap(image, source, none, cv2.INTER_CUBIC, borderMode=mode, borderValue=colour)
+    return out
+
+
+def _within(xy: Points, outline: Points) -> NDArray[np.bool_]:
+    """(N,) whether each point lies inside the polygon (M, 2), by the even-odd rule."""
+    (x0, y0), (x1, y1) = outline.min(axis=0), outline.max(axis=0)
+    inside = (xy[:, 0] >= x0) & (xy[:, 0] <= x1) & (xy[:, 1] >= y0) & (xy[:, 1] <= y1)
+    near = np.flatnonzero(inside)
+    x, y = xy[near].T
+    odd = np.zeros(near.size, bool)
+    for (ax, ay), (bx, by) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        if ay != by:
+            odd ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * (bx - ax) / (by - ay))
+    inside[near] = odd
+    return inside
 
 
 def _stroke(out: NDArray[np.uint8], px: Points, pen: float, value: int) -> None:

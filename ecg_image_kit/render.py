@@ -168,6 +168,8 @@ def render(record: Record, layout: Layout | None = None, style: Style | None = N
     style = style or Style()
     if not 30 <= dpi <= 2400:
         raise UsageError(f"{dpi} dpi; expected 30 to 2400 (usual: 72 to 600).")
+    if not layout.strips:
+        raise UsageError("a layout without strips; expected at least one lead.")
     missing = missing_leads(layout, record.leads)
     if missing:
         raise UsageError(

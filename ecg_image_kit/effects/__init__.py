@@ -1,0 +1,77 @@
+"""What happens to a printed page until a computer sees it: handwriting, stains, folds, light, cameras, scanners.
+
+    >>> page = apply(page, [Folds(pattern="half"), Perspective(tilt=20), Shadow()], seed=1)
+
+See ``base`` for what an effect is, and ``recipes`` for named lists of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import PageError
+from ..page import Page
+from . import geometry, ink, light, marks, optics, paper, scanner, scene  # noqa: F401 - they enter EFFECTS
+from .base import EFFECTS, FLAT, STAGES, Effect, Grows, OneOf, Range, draw, effect_of
+from .geometry import GeometryEffect, bend
+
+
+def apply(
+    page: Page,
+    effects: Iterable[Effect | str | Mapping[str, Any]],
+    seed: int | np.random.Generator = 0,
+    severity: float = 0.5,
+) -> Page:
+    """The page after all of these effects, each drawn first if it is not.
+
+    They happen in the order of their stages (see ``base.STAGES``), however they are listed; those that move points are
+    composed into one map, and the image is resampled once. ``page.history`` then lists what was drawn: ``replay`` makes
+    the same page from the same clean one, bit for bit.
+
+    Args:
+        effects: effects, or what ``effect_of`` takes for them.
+        seed: of everything that is left to chance.
+        severity: 0 to 1, for fields at their defaults.
+
+    Raises:
+        UsageError: no such effect. PageError: effects on the flat sheet after it was bent.
+    """
+    rng = np.random.default_rng(seed)
+    # A child for each, so that what one draws does not depend on how much another did.
+    drawn = [draw(effect_of(effect), child, severity) for effect, child in _children(effects, rng)]
+    drawn.sort(key=lambda effect: STAGES.index(effect.stage))
+    if page._bent and any(effect.stage in FLAT for effect in drawn):
+        name = next(type(effect).__name__ for effect in drawn if effect.stage in FLAT)
+        raise PageError(
+            f"{name} is painted on the flat sheet, and this one is bent already. Apply all effects together."
+        )
+    history = (*page.history, *(effect.to_json() for effect in drawn))
+    moving = [effect for effect in drawn if isinstance(effect, GeometryEffect)]
+    for effect in drawn:
+        if effect.stage in FLAT:
+            page = effect.paint(page)
+    if moving:
+        page = bend(page, moving)
+    for effect in drawn:
+        if effect.stage not in FLAT and not isinstance(effect, GeometryEffect):
+            page = effect.paint(page)
+    return replace(page, history=history)
+
+
+def _children(
+    effects: Iterable[Effect | str | Mapping[str, Any]], rng: np.random.Generator
+) -> list[tuple[Effect | str | Mapping[str, Any], np.random.Generator]]:
+    listed = list(effects)
+    return list(zip(listed, rng.spawn(len(listed)), strict=True)) if listed else []
+
+
+def replay(page: Page, history: Sequence[Mapping[str, Any]]) -> Page:
+    """The page that ``apply`` made of a clean one, from its ``history`` (as in the truth's JSON file)."""
+    return apply(page, history)
+
+
+__all__ = ["EFFECTS", "STAGES", "Effect", "Grows", "OneOf", "Range", "apply", "draw", "effect_of", "replay"]

@@ -1,0 +1,1 @@
+"""Ink: how printers and pens put the page on paper."""

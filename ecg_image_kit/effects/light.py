@@ -1,0 +1,1 @@
+"""Light: gradients, shadows, glare, colour."""

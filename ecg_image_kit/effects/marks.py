@@ -1,0 +1,1 @@
+"""Marks: what people leave on a printed ECG: handwriting, stamps, highlighter, stickers, redaction."""

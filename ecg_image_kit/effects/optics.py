@@ -1,0 +1,1 @@
+"""Optics and sensor: defocus, motion, noise, sharpening."""

@@ -1,0 +1,1 @@
+"""Paper: fibres, age, stains, holes, tears."""

@@ -1,0 +1,1 @@
+"""Scanners, copiers, fax machines, screens and codecs."""
