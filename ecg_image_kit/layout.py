@@ -90,8 +90,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         _check_scale(self.speed, self.gain)
-        if not (10 <= self.width <= 5000 and 10 <= self.height <= 5000):
-            raise UsageError(f"sheet of {self.width} x {self.height} mm; expected 10 to 5000 mm a side.")
+        if not (1 <= self.width <= 5000 and 1 <= self.height <= 5000):
+            raise UsageError(f"sheet of {self.width} x {self.height} mm; expected 1 to 5000 mm a side.")
         for strip in self.strips:
             if not (strip.start < strip.stop < math.inf and strip.gain > 0):
                 raise UsageError(

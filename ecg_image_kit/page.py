@@ -6,6 +6,7 @@ The renderer makes pages whose map and traces are exact; the digitizer makes pag
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import os
@@ -96,7 +97,7 @@ class Page:
 
     @classmethod
     def of_image(cls, image: NDArray[np.uint8], dpi: float = 200.0) -> Page:
-        """A page of which only its picture is known: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, flat, at ``dpi``."""
+        """A page of which only its picture is known: flat, at ``dpi``; (H, W) or (H, W, 1, 3 or 4) uint8."""
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
             raise PageError(f"image of {image.dtype} {image.shape}; expected uint8 (H, W), (H, W, 3) or (H, W, 4).")
         grey = image.reshape(image.shape[:2]) if image.ndim == 2 or image.shape[2] == 1 else None
@@ -115,12 +116,14 @@ class Page:
         w: Warp,
         size: tuple[int, int] | None = None,
         fill: tuple[int, int, int] | None = (255, 255, 255),
+        history: tuple[Mapping[str, Any], ...] | None = None,
     ) -> Page:
         """The page seen through ``w`` (px -> px): the image is resampled (cubic), the truth's map is extended.
 
         Args:
             size: (width, height) of the new image; the old one's if None.
             fill: colour where the old image has nothing; None goes on with its edges.
+            history: what the page's history gets; None: the warp itself.
         """
         height, width = self.image.shape[:2]
         new_size = size or (width, height)
@@ -131,16 +134,17 @@ class Page:
             self,
             image=_seen_through(image, w, new_size, fill),
             mm_to_px=self.mm_to_px.then(w),
-            history=(*self.history, {"warp": w.to_json()}),
+            history=(*self.history, *([{"warp": w.to_json()}] if history is None else history)),
         )
 
     def visible(self, trace: Trace) -> NDArray[np.bool_]:
         """(N,) whether each sample can be seen: known, inside the image, and not under anything that hides it."""
         mm = self.mm(trace)
-        known: NDArray[np.bool_] = np.isfinite(mm).all(axis=1)
+        known = np.asarray(np.isfinite(mm).all(axis=1), np.bool_)
         height, width = self.image.shape[:2]
         px = self.mm_to_px(np.where(known[:, None], mm, 0.0))
-        seen = known & (px > -0.5).all(axis=1) & (px < [width - 0.5, height - 0.5]).all(axis=1)
+        inside = (px > -0.5) & (px < [width - 0.5, height - 0.5])
+        seen: NDArray[np.bool_] = np.logical_and(known, inside.all(axis=1))
         for box in self.boxes:
             if box.hides:
                 at = np.flatnonzero(seen)
@@ -151,7 +155,7 @@ class Page:
         """(N, 2) px: a box's outline as it lies in the image, with a point at least every ``step`` mm."""
         corners = np.vstack([box.outline, box.outline[:1]])
         parts = []
-        for a, b in zip(corners[:-1], corners[1:], strict=True):
+        for a, b in itertools.pairwise(corners):
             n = max(1, math.ceil(float(np.linalg.norm(b - a)) / step)) if self._bent else 1
             parts.append(a + (b - a) * (np.arange(n) / n)[:, None])
         return self.mm_to_px(np.concatenate(parts))
@@ -423,7 +427,7 @@ def _seen_through(
 def _within(xy: Points, outline: Points) -> NDArray[np.bool_]:
     """(N,) whether each point lies inside the polygon (M, 2), by the even-odd rule."""
     (x0, y0), (x1, y1) = outline.min(axis=0), outline.max(axis=0)
-    inside = (xy[:, 0] >= x0) & (xy[:, 0] <= x1) & (xy[:, 1] >= y0) & (xy[:, 1] <= y1)
+    inside: NDArray[np.bool_] = (xy[:, 0] >= x0) & (xy[:, 0] <= x1) & (xy[:, 1] >= y0) & (xy[:, 1] <= y1)
     near = np.flatnonzero(inside)
     x, y = xy[near].T
     odd = np.zeros(near.size, bool)

@@ -115,7 +115,7 @@ class Mesh:
         origin, step: whole numbers (px) if the map is to be had for every pixel by ``dense``.
     """
 
-    nodes: NDArray[np.float32]
+    nodes: NDArray[np.floating[Any]]
     origin: tuple[float, float]
     step: float
 
@@ -152,9 +152,10 @@ class Mesh:
         return value, along / self.step
 
     def dense(self, width: int, rows: range) -> NDArray[np.float32]:
-        """(len(rows), width, 2) float32 images of the pixels of some rows of an image; they must lie on the lattice."""
-        x, y = (_bands(np.arange(r.start, r.stop), o, self.step, n) for r, o, n in (
-            (range(width), self.origin[0], self.nodes.shape[1]), (rows, self.origin[1], self.nodes.shape[0])))  # fmt: skip
+        """(len(rows), width, 2) float32: where the pixels of some rows of an image go; all must lie on the lattice."""
+        tall, wide = self.nodes.shape[:2]
+        x = _bands(np.arange(width), self.origin[0], self.step, wide)
+        y = _bands(np.arange(rows.start, rows.stop), self.origin[1], self.step, tall)
         return np.stack([y @ self.nodes[..., c] @ x.T for c in (0, 1)], axis=-1)
 
     def foldless(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecg_image_kit import STANDARD_LEADS, Layout, Record, Strip, UsageError
+from ecg_image_kit import STANDARD_LEADS, Layout, Record, Strip, UsageError, render
 from ecg_image_kit.layout import CABRERA_LEADS, NAMES, PULSES, SHEETS, auto_name, missing_leads
 
 TWELVE = [name for name in NAMES if name not in ("1x1", "2x1", "3x1", "6x1")]
@@ -167,7 +167,7 @@ def test_the_twelve_leads_are_placed_in_their_own_order() -> None:
         ({"sheet": (30.0, 100.0)}, "rows of 2 s at 25 mm/s need 76 mm; the sheet is 30 mm wide"),
         ({"seconds": -1.0}, "rows of -1 s"),
         ({"sheet": (297.0, 50.0)}, "4 rows on 10 mm of paper; expected at least 4 mm each. Use a taller sheet"),
-        ({"sheet": (9000.0, 210.0)}, "sheet of 9000.0 x 210.0 mm; expected 10 to 5000"),
+        ({"sheet": (9000.0, 210.0)}, "sheet of 9000.0 x 210.0 mm; expected 1 to 5000"),
         ({"gain": 0.0}, "gain 0.0 mm/mV; expected positive"),
         ({"speed": -25.0}, "speed -25.0 mm/s"),
         ({"speed": 0.0}, "speed 0.0 mm/s"),
@@ -185,5 +185,5 @@ def test_strips_without_length_are_refused() -> None:
     for bad in (replace(strip, stop=0.0), replace(strip, start=float("nan")), replace(strip, gain=-10.0)):
         with pytest.raises(UsageError, match=r"strip II from .*; expected a start before the stop"):
             Layout(297, 210, (strip, bad))
-    with pytest.raises(UsageError, match="without strips; expected at least one lead"):
-        Layout(297, 210, ())
+    with pytest.raises(UsageError, match="without strips; expected at least one lead"):  # as of a mere picture
+        render(Record(("I",), np.zeros((1, 500), np.float32), 500.0), Layout(297, 210, ()))

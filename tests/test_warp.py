@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from ecg_image_kit import Chain, Homography, PageError, Warp
-from ecg_image_kit.warp import Points, from_json
+from ecg_image_kit.warp import Mesh, Points, fit_homography, from_json
 
 small = st.floats(-0.4, 0.4)
 number = st.floats(-500, 500)
@@ -117,3 +117,73 @@ def test_a_homography_owns_its_matrix() -> None:
     w = Homography(mine)
     mine[0, 2] = 5
     np.testing.assert_array_equal(w([[1.0, 2.0]]), [[1, 2]])
+
+
+# Meshes
+
+
+def bowed(step: float = 16.0, amplitude: float = 40.0) -> Mesh:
+    """A projective map with waves, on a lattice over about 600 x 400 px."""
+    j, i = np.mgrid[0:32, 0:44]
+    at = np.stack([i, j], axis=-1) * step - 2 * step
+    h = Homography(np.array([[1, 0.1, 3], [0.05, 1, 7], [1e-4, 5e-5, 1]]))
+    nodes = h(at.reshape(-1, 2)).reshape(at.shape) + amplitude * np.sin(at[..., ::-1] / 150)
+    return Mesh(nodes, (-2 * step, -2 * step), step)
+
+
+@given(st.floats(-400, 1000), st.floats(-400, 800))
+def test_a_mesh_and_its_inverse_cancel_out(x: float, y: float) -> None:
+    mesh = bowed()
+    p = np.array([[x, y]])
+    assert np.abs(mesh.inverse(mesh(p)) - p).max() < 1e-4
+    assert np.abs(mesh(mesh.inverse(p)) - p).max() < 1e-5
+    assert mesh.inverse.inverse is mesh
+
+
+def test_a_mesh_keeps_straight_maps_exactly() -> None:
+    affine = Homography.affine(1.2, 0.3, 5, -0.2, 0.9, 7)
+    j, i = np.mgrid[0:8, 0:9]
+    at = np.stack([i, j], axis=-1) * 8.0
+    mesh = Mesh(affine(at.reshape(-1, 2)).reshape(at.shape), (0, 0), 8)
+    p = np.random.default_rng(0).uniform(-50, 120, (200, 2))  # also outside the lattice
+    assert np.abs(mesh(p) - affine(p)).max() < 1e-4
+
+
+def test_a_mesh_says_the_same_of_a_point_a_pixel_and_a_slope() -> None:
+    mesh = bowed()
+    dense = mesh.dense(600, range(100, 140))
+    x, y = np.meshgrid(np.arange(600), np.arange(100, 140))
+    points = np.stack([x, y], axis=-1).reshape(-1, 2)
+    value, along = mesh.linearised(points)
+    assert dense.dtype == np.float32 and np.abs(dense.reshape(-1, 2) - value).max() < 2e-3
+    for axis, step in enumerate(([1e-3, 0.0], [0.0, 1e-3])):
+        difference = (mesh(points + step) - mesh(points - step)) / 2e-3
+        assert np.abs(along[:, :, axis] - difference).max() < 1e-6
+
+
+def test_a_saved_mesh_is_the_same_map() -> None:
+    mesh = bowed()
+    p = np.random.default_rng(0).uniform(0, 500, (100, 2))
+    again = from_json(json.loads(json.dumps(mesh.to_json())))
+    assert np.array_equal(again(p), mesh(p))
+    back = from_json(json.loads(json.dumps(Chain((mesh.inverse,)).to_json())))
+    assert np.array_equal(back(p), mesh.inverse(p))
+
+
+def test_a_mesh_that_turns_over_is_found_out() -> None:
+    assert bowed().foldless()
+    nodes = bowed().nodes.copy()
+    nodes[10:20, 10:20] = nodes[10:20, 10:20][:, ::-1]
+    assert not Mesh(nodes, (0, 0), 16).foldless()
+    with pytest.raises(PageError, match="at least 4 x 4"):
+        Mesh(np.zeros((3, 9, 2), np.float32), (0, 0), 16)
+
+
+def test_the_fitted_homography_is_exact_for_four_points_and_close_for_noisy_ones() -> None:
+    h = Homography(np.array([[1.1, 0.2, 30], [-0.1, 0.9, 7], [2e-4, -1e-4, 1]]))
+    square = np.array([[0, 0], [800, 0], [800, 600], [0, 600]], dtype=np.float64)
+    assert np.abs(fit_homography(square, h(square))(square) - h(square)).max() < 1e-9
+    rng = np.random.default_rng(0)
+    many = rng.uniform(0, 800, (400, 2))
+    fit = fit_homography(many, h(many) + rng.normal(0, 0.3, (400, 2)))
+    assert np.abs(fit(square) - h(square)).max() < 0.3

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import PageError
 from ..page import Page
 from . import geometry, ink, light, marks, optics, paper, scanner, scene  # noqa: F401 - they enter EFFECTS
-from .base import EFFECTS, FLAT, STAGES, Effect, Grows, OneOf, Range, draw, effect_of
+from .base import EFFECTS, FLAT, STAGES, Effect, Grows, OneOf, Range, children, draw, effect_of
 from .geometry import GeometryEffect, bend
 
 
@@ -40,9 +40,9 @@ def apply(
     Raises:
         UsageError: no such effect. PageError: effects on the flat sheet after it was bent.
     """
-    rng = np.random.default_rng(seed)
-    # A child for each, so that what one draws does not depend on how much another did.
-    drawn = [draw(effect_of(effect), child, severity) for effect, child in _children(effects, rng)]
+    listed = [effect_of(effect) for effect in effects]
+    rngs = children(np.random.default_rng(seed), [type(effect).__name__ for effect in listed])
+    drawn = [draw(effect, rng, severity) for effect, rng in zip(listed, rngs, strict=True)]
     drawn.sort(key=lambda effect: STAGES.index(effect.stage))
     if page._bent and any(effect.stage in FLAT for effect in drawn):
         name = next(type(effect).__name__ for effect in drawn if effect.stage in FLAT)
@@ -62,16 +62,21 @@ def apply(
     return replace(page, history=history)
 
 
-def _children(
-    effects: Iterable[Effect | str | Mapping[str, Any]], rng: np.random.Generator
-) -> list[tuple[Effect | str | Mapping[str, Any], np.random.Generator]]:
-    listed = list(effects)
-    return list(zip(listed, rng.spawn(len(listed)), strict=True)) if listed else []
-
-
 def replay(page: Page, history: Sequence[Mapping[str, Any]]) -> Page:
     """The page that ``apply`` made of a clean one, from its ``history`` (as in the truth's JSON file)."""
     return apply(page, history)
 
 
-__all__ = ["EFFECTS", "STAGES", "Effect", "Grows", "OneOf", "Range", "apply", "draw", "effect_of", "replay"]
+__all__ = [
+    "EFFECTS",
+    "STAGES",
+    "Effect",
+    "Grows",
+    "OneOf",
+    "Range",
+    "apply",
+    "children",
+    "draw",
+    "effect_of",
+    "replay",
+]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import difflib
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
@@ -123,7 +124,7 @@ class Effect:
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """{"Name": {field: value}}, from which ``effect_of`` makes the same effect; defaults are left out if undrawn."""
+        """{"Name": {field: value}}, from which ``effect_of`` makes the same effect; undrawn defaults are left out."""
         values = {}
         for f in fields(self):
             value = getattr(self, f.name)
@@ -156,6 +157,16 @@ def _checked(effect: str, name: str, about: Mapping[str, Any], value: Any) -> An
     return value
 
 
+def children(rng: np.random.Generator, names: Iterable[str]) -> list[np.random.Generator]:
+    """A generator for each name (the second of a name gets another): one more name leaves those of the others alone."""
+    root, seen = int(rng.integers(2**63)), Counter[str]()
+    out = []
+    for name in names:
+        out.append(np.random.default_rng([root, zlib.crc32(name.encode()), seen[name]]))
+        seen[name] += 1
+    return out
+
+
 def draw(effect: E, rng: np.random.Generator, severity: float = 0.5) -> E:
     """The effect with every range replaced by a number, and its seed set. A drawn effect comes back as it is.
 
@@ -184,7 +195,7 @@ def draw(effect: E, rng: np.random.Generator, severity: float = 0.5) -> E:
 
 
 def effect_of(data: str | Mapping[str, Any] | Effect) -> Effect:
-    """The effect that a text (``Wrinkles``, ``Perspective(tilt=20)``) or a mapping (``{Perspective: {tilt: 20}}``) means.
+    """The effect that a text (``Perspective(tilt=20)``) or a mapping (``{Perspective: {tilt: 20}}``) means.
 
     Raises:
         UsageError: no such effect or field, or a value out of place.

@@ -62,16 +62,16 @@ def resize(field: NDArray[np.generic], shape: tuple[int, int], how: int = cv2.IN
 
 
 def multiply(image: U8, field: F) -> U8:
-    """The image (H, W, 3) times a field (h, w) or (h, w, 3), 1 leaving it as it is; a small field is stretched over it."""
-    full = resize(field, image.shape[:2])  # type: ignore[arg-type]
+    """The image (H, W, 3) times a field (h, w) or (h, w, 3), stretched over it if it is smaller; 1 changes nothing."""
+    full = resize(field, image.shape[:2])
     if full.ndim == 2:
         full = np.asarray(cv2.merge([full, full, full]), np.float32)
     return np.asarray(cv2.multiply(image, full, dtype=cv2.CV_8U), np.uint8)
 
 
 def add(image: U8, field: F) -> U8:
-    """The image (H, W, 3) plus a field (h, w) or (h, w, 3) in grey levels; a small field is stretched over it."""
-    full = resize(field, image.shape[:2])  # type: ignore[arg-type]
+    """The image (H, W, 3) plus a field (h, w) or (h, w, 3) in grey levels, stretched over it if it is smaller."""
+    full = resize(field, image.shape[:2])
     if full.ndim == 2:
         full = np.asarray(cv2.merge([full, full, full]), np.float32)
     return np.asarray(cv2.add(image, full, dtype=cv2.CV_8U), np.uint8)
@@ -79,12 +79,12 @@ def add(image: U8, field: F) -> U8:
 
 def blend(image: U8, colour: tuple[float, float, float] | U8, alpha: F) -> U8:
     """The image (H, W, 3) covered by a colour, or by another image, as far as ``alpha`` (h, w), 0 to 1, says."""
-    full = resize(alpha, image.shape[:2])[..., None]  # type: ignore[arg-type]
+    full = resize(alpha, image.shape[:2])[..., None]
     over = np.asarray(colour, np.float32)
     return np.asarray(np.clip(image + (over - image) * full + 0.5, 0, 255), np.uint8)
 
 
 def dye(image: U8, colour: tuple[float, float, float], amount: F) -> U8:
     """The image seen through a transparent dye: at ``amount`` (h, w) 1, white takes on the colour. Ink stays dark."""
-    tint = 1.0 - resize(amount, image.shape[:2])[..., None] * (1.0 - np.asarray(colour, np.float32) / 255.0)  # type: ignore[arg-type]
+    tint = 1.0 - resize(amount, image.shape[:2])[..., None] * (1.0 - np.asarray(colour, np.float32) / 255.0)
     return np.asarray(cv2.multiply(image, np.asarray(tint, np.float32), dtype=cv2.CV_8U), np.uint8)

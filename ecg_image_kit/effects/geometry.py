@@ -89,20 +89,23 @@ class Scene:
     def planar(self) -> bool:
         return self.shift is None and self.z is None and not self.lens
 
+    @cached_property
     def slopes(self) -> tuple[D, D]:
         """dz/dx and dz/dy of the paper, on the fine lattice, no steeper than paper lies under a camera."""
         assert self.z is not None
-        along, down = np.gradient(self.z, _FINE, axis=1), np.gradient(self.z, _FINE, axis=0)
-        steep = np.maximum(np.hypot(along, down) / _STEEPEST, 1.0)
-        return along / steep, down / steep
+        z = cv2.copyMakeBorder(self.z, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        along, down = z[1:-1, 2:] - z[1:-1, :-2], z[2:, 1:-1] - z[:-2, 1:-1]
+        square = (along**2 + down**2) / (2 * _FINE) ** 2
+        steep = 2 * _FINE * np.sqrt(np.maximum(square / _STEEPEST**2, 1.0))
+        return np.asarray(along / steep, np.float64), np.asarray(down / steep, np.float64)
 
     def light(self) -> F:
         """(rows, columns) float32 how much brighter than a flat sheet each point is (Lambert), on the fine lattice."""
-        along, down = self.slopes()
+        along, down = self.slopes
         azimuth, elevation = np.deg2rad(self.lamp)
         lamp = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
         lit = (lamp[2] - along * lamp[0] - down * lamp[1]) / np.sqrt(1.0 + along**2 + down**2) / lamp[2]
-        return np.clip(1.0 + self.shading * (lit - 1.0), 0.45, 1.5).astype(np.float32)
+        return np.asarray(np.clip(1.0 + self.shading * (lit - 1.0), 0.45, 1.5), np.float32)
 
     def project(self, mm: Points, z: D | float = 0.0) -> Points:
         """(N, 2) px in the picture of points of the (stretched, bent) sheet at height ``z`` mm."""
@@ -116,7 +119,8 @@ class Scene:
             q = (px - middle) / np.linalg.norm(centre * self.k)
             square = np.minimum((q**2).sum(axis=1, keepdims=True), 2.0)
             px = middle + (px - middle) * (1.0 + self.lens * square)
-        return self.frame(px)
+        out: Points = self.frame(px)
+        return out
 
     def _seen(self, p: Points, z: D | float) -> Points:
         """Points about the sheet's centre, as a camera sees them: mm in its picture, as large as they were there."""
@@ -127,7 +131,8 @@ class Scene:
         up = z * np.cos(pan) - p[:, 0] * np.sin(pan)
         y, up = y * np.cos(tilt) + up * np.sin(tilt), up * np.cos(tilt) - y * np.sin(tilt)
         depth = np.maximum(far - up, 0.2 * far)
-        return np.stack([x, y], axis=-1) * (far / depth)[:, None]
+        seen: Points = np.stack([x, y], axis=-1) * (far / depth)[:, None]
+        return seen
 
     def homography(self) -> Homography:
         """The map of a planar scene, sheet mm -> px of the picture."""
@@ -155,7 +160,7 @@ class Scene:
         """(rows, columns, 2) mm that bending moves the nodes: lengths along the paper stay, so the ground covered is
         the integral of sqrt(1 - slope^2), counted from the sheet's middle."""
         out = []
-        for slope, axis in zip(self.slopes(), (1, 0), strict=True):
+        for slope, axis in zip(self.slopes, (1, 0), strict=True):
             lost = (np.sqrt(1.0 - slope**2) - 1.0) * _FINE
             moved = np.cumsum(lost, axis=axis) - 0.5 * lost
             middle = np.take(moved, [moved.shape[axis] // 2], axis=axis)
@@ -197,7 +202,7 @@ def bend(page: Page, effects: Sequence[GeometryEffect]) -> Page:
         if not inner.foldless():
             raise PageError("these effects together hide parts of the sheet behind others. Use lower severities.")
         warp = inner.inverse
-    return page.warp(warp, scene.size, scene.fill)
+    return page.warp(warp, scene.size, scene.fill, history=())
 
 
 def _over_sheet(scene: Scene, field: F, shape: tuple[int, int]) -> F:
@@ -307,7 +312,7 @@ class Curl(GeometryEffect):
 
 @dataclass(frozen=True, kw_only=True)
 class Folds(GeometryEffect):
-    """Folded and opened again: in half, in quarters, as a letter, or anywhere; creases kink, and never lie flat."""
+    """Folded and opened again, in half, in quarters, as a letter or anywhere: creases kink."""
 
     stage: ClassVar[str] = "surface"
     pattern: str = word(
@@ -354,26 +359,22 @@ class Crumple(GeometryEffect):
 
     def bend(self, scene: Scene) -> Scene:
         rng = self.rng()
-        shape = scene.y.size, scene.x.size
-        x, y = np.meshgrid(scene.x.astype(np.float32), scene.y.astype(np.float32))
+        x, y = np.meshgrid(scene.x[::2].astype(np.float32), scene.y[::2].astype(np.float32))
+        extent = float(max(np.ptp(scene.x), np.ptp(scene.y)))
         # Creases are not straight over long ways: the plane is warped a little before it is cut.
-        extent = max(shape) * _FINE
-        x = x + 0.06 * self.size * fl.smooth(rng, shape, extent / self.size)
-        y = y + 0.06 * self.size * fl.smooth(rng, shape, extent / self.size)
-        z = np.zeros(shape, np.float32)
+        x = x + 0.06 * self.size * fl.smooth(rng, x.shape, extent / self.size)
+        y = y + 0.06 * self.size * fl.smooth(rng, x.shape, extent / self.size)
+        z = np.zeros(x.shape, np.float32)
         for octave in range(4):
             facet, height = self.size / 1.9**octave, self.depth / 2.0**octave
             # Each sum of folded planes is flat but for its creases, where the slope jumps: what paper does.
             for _ in range(3):
                 a, phase = rng.uniform(0, np.pi), rng.random()
-                t = (
-                    (np.cos(a) * x + np.sin(a) * y) / (2.2 * facet)
-                    + phase
-                    + 0.25 * fl.smooth(rng, shape, extent / facet / 3)
-                )
-                z += height * 0.45 * np.abs(2.0 * (t - np.floor(t + 0.5))) * (0.6 + 0.4 * fl.smooth(rng, shape, 4))
-        z = cv2.GaussianBlur(z, (0, 0), 1.1)
-        return scene.raised(z.astype(np.float64))
+                t = (np.cos(a) * x + np.sin(a) * y) / (2.2 * facet) + phase
+                t += 0.25 * fl.smooth(rng, x.shape, extent / facet / 3)
+                z += height * 0.45 * np.abs(2.0 * (t - np.floor(t + 0.5))) * (0.6 + 0.4 * fl.smooth(rng, x.shape, 4))
+        z = fl.resize(z, (2 * x.shape[0], 2 * x.shape[1]))[: scene.y.size, : scene.x.size]
+        return scene.raised(np.asarray(cv2.GaussianBlur(z, (0, 0), 1.1), np.float64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,7 +398,7 @@ class Wrinkles(GeometryEffect):
             length, width = rng.uniform(15, 70), rng.uniform(1.5, 4.0)
             fade = np.exp(-((along / length) ** 2))
             z += self.depth * rng.uniform(0.3, 1.0) * rng.choice([-1, 1]) * fade * np.exp(-np.abs(across) / width)
-        z = cv2.GaussianBlur(z, (0, 0), 1.0)
+        z = np.asarray(cv2.GaussianBlur(z, (0, 0), 1.0), np.float64)
         z += 0.25 * self.depth * fl.fractal(rng, shape, 9, 3)
         return scene.raised(z)
 
