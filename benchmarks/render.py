@@ -4,8 +4,9 @@ python benchmarks/render.py                          bundled samples
 python benchmarks/render.py --src ptbxl --root DIR
 
 Drawing is timed with one style throughout and with a fresh random style for each page (nothing of the grid is known
-then). A page written is drawn and saved with its truth. Figures are medians; times are by the clock (``--cpu``: of the
-processor, which other work inflates less). The cold process draws and writes one page and nothing else.
+then). A page written is drawn and saved with its truth. Recipes are timed whole, from record to JPEG with truth, at
+severity 0.5; effects alone, on a drawn page, at severity 1. Figures are medians; times are by the clock (``--cpu``: of
+the processor, which other work inflates less). The cold process draws and writes one page and nothing else.
 Exit status: 0 all targets met, 1 some missed.
 """
 
@@ -28,13 +29,43 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from ecg_image_kit import Layout, Record, Strip, Style, open_source, render  # noqa: E402
+from ecg_image_kit.effects import EFFECTS, apply, draw  # noqa: E402
+from ecg_image_kit.recipes import RECIPES  # noqa: E402
 from ecg_image_kit.render import draw_grid  # noqa: E402
 
 # At 200 dpi: ms, ms, s, s, MB; px.
 DRAW_MS, WRITE_MS, COLD_S, IMPORT_S, MEMORY_MB = 40.0, 120.0, 1.5, 0.5, 300.0
 CENTRE_SD, CENTRE_BIAS, PITCH = 0.03, 0.005, 1e-5
+RECIPE_MS = {"clean": 120.0, "scan": 250.0, "photo": 400.0, "photo-hard": 600.0, "crumpled": 600.0}
+HARD_MEMORY_MB = 600.0  # of a worker that makes photo-hard pages of 300 dpi
 
-_COLD = """
+Clock = Callable[[], float]
+Judge = Callable[[str, float, float], str]
+
+_PEAK = """\
+try:  # not resource.getrusage, whose peak begins with the parent's
+    with open("/proc/self/status") as status:
+        peak = next(float(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+except OSError:
+    peak = float("nan")
+"""
+
+_HARD = f"""
+import itertools, json, os, sys, tempfile
+import numpy as np
+import ecg_image_kit as kit
+from ecg_image_kit.effects import apply
+from ecg_image_kit.recipes import RECIPES
+source = kit.open_source(sys.argv[1], **json.loads(sys.argv[2]))
+with tempfile.TemporaryDirectory() as folder:
+    for k, name in enumerate(itertools.islice(source.names(), 3)):
+        page = kit.render(source.load(name), dpi=300)
+        apply(page, RECIPES["photo-hard"].draw(np.random.default_rng(k), 0.8)).save(os.path.join(folder, "page.jpg"))
+{_PEAK}
+print(peak)
+"""
+
+_COLD = f"""
 import json, sys, time
 t0 = time.perf_counter()
 import ecg_image_kit as kit
@@ -42,11 +73,7 @@ t1 = time.perf_counter()
 source = kit.open_source(sys.argv[1], **json.loads(sys.argv[2]))
 record = source.load(next(iter(source.names())))
 kit.render(record, kit.Layout.for_record(record), dpi=200).save(sys.argv[3])
-try:  # not resource.getrusage, whose peak begins with the parent's
-    with open("/proc/self/status") as status:
-        peak = next(float(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-except OSError:
-    peak = float("nan")
+{_PEAK}
 print(json.dumps([t1 - t0, peak]))
 """
 
@@ -57,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", help="its folder, for sources that need one")
     parser.add_argument("--dpi", default="72,100,150,200,300,600", help="resolutions, separated by commas")
     parser.add_argument("--repeats", type=int, default=15, help="pages behind each median (default: 15)")
+    parser.add_argument("--parts", default="pages,recipes,effects", help="tables to print (default: all)")
     parser.add_argument("--cpu", action="store_true", help="processor time instead of the clock's")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
@@ -72,7 +100,70 @@ def main(argv: list[str] | None = None) -> int:
             missed.append(f"{what} {value:.4g}, expected at most {limit:g}")
         return f"{value:.3g}"
 
-    print("| dpi | drawn, ms | fresh style, ms | with PNG and truth, ms | with JPEG and truth, ms | PNG, MB |")
+    parts = args.parts.split(",")
+    if "recipes" in parts:
+        recipe_table(records, args.repeats, clock, judge)
+        peak = judge("peak memory of photo-hard, MB:", memory(args.src, options), HARD_MEMORY_MB)
+        print(f"\npeak memory of photo-hard at 300 dpi: {peak} MB")
+    if "effects" in parts:
+        effect_table(records[0], args.repeats, clock)
+    if "pages" in parts:
+        page_tables(args, records, options, clock, judge)
+    print("\n" + ("all targets met" if not missed else "missed: " + "; ".join(missed)))
+    return 1 if missed else 0
+
+
+def recipe_table(records: list[Record], repeats: int, clock: Clock, judge: Judge) -> None:
+    """Milliseconds from record to files, and the share of drawing, effects and writing."""
+    print("| recipe | whole, ms | drawn | effects | written | asked |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "page.jpg"
+        for name, recipe in RECIPES.items():
+            rows = []
+            for k in range(-1, max(repeats, 15)):
+                record, rng = records[k % len(records)], np.random.default_rng(k + 1)
+                marks = [clock()]
+                page = render(record, Layout.for_record(record), None, 200)
+                marks.append(clock())
+                page = apply(page, recipe.draw(rng, 0.5))
+                marks.append(clock())
+                page.save(path)
+                rows.append(1000 * np.diff([*marks, clock()]))
+            whole = float(np.median(np.sum(rows[1:], axis=1)))
+            drawn, effects, written = np.median(rows[1:], axis=0)
+            limit = RECIPE_MS.get(name, RECIPE_MS.get(name.split("-")[0] if name.startswith("scan") else "", np.inf))
+            asked = f"{limit:.0f}" if limit < np.inf else ""
+            print(f"| {name} | {judge(f'{name}, ms:', whole, limit)} | {drawn:.0f} | {effects:.0f} | {written:.0f} "
+                  f"| {asked} |", flush=True)  # fmt: skip
+
+
+def effect_table(record: Record, repeats: int, clock: Clock) -> None:
+    """Milliseconds of each effect alone."""
+    page = render(record, Layout.for_record(record), None, 200)
+    print("\n| stage | effect | ms, median | most |\n|---|---|---|---|")
+    for name, kind in EFFECTS.items():
+        taken = []
+        for k in range(max(5, repeats // 2)):
+            effect = draw(kind(), np.random.default_rng(k), 1.0)
+            begin = clock()
+            apply(page, [effect])
+            taken.append(1000 * (clock() - begin))
+        print(f"| {kind.stage} | {name} | {np.median(taken):.1f} | {max(taken):.1f} |", flush=True)
+
+
+def memory(src: str, options: dict[str, str]) -> float:
+    """MB at the most, of a new process that makes three photo-hard pages of 300 dpi."""
+    out = subprocess.run(
+        [sys.executable, "-c", _HARD, src, json.dumps(options)], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
+    return float(out)
+
+
+def page_tables(
+    args: argparse.Namespace, records: list[Record], options: dict[str, str], clock: Clock, judge: Judge
+) -> None:
+    """Speed of drawing and writing, the cold process, and how exact lines and grid are."""
+    print("\n| dpi | drawn, ms | fresh style, ms | with PNG and truth, ms | with JPEG and truth, ms | PNG, MB |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for dpi in (float(part) for part in args.dpi.split(",")):
@@ -99,9 +190,6 @@ def main(argv: list[str] | None = None) -> int:
             judge("centroid bias, px:", abs(bias), CENTRE_BIAS)
         judge(f"grid pitch at {dpi:g} dpi, relative:", abs(pitch), PITCH)
         print(f"| {dpi:g} | {spread:.4f} | {bias:+.4f} | {worst:.4f} | {pitch:+.1e} | {line:.4f} |", flush=True)
-
-    print("\n" + ("all targets met" if not missed else "missed: " + "; ".join(missed)))
-    return 1 if missed else 0
 
 
 def speeds(

@@ -100,12 +100,15 @@ class Scene:
         return np.asarray(along / steep, np.float64), np.asarray(down / steep, np.float64)
 
     def light(self) -> F:
-        """(rows, columns) float32 how much brighter than a flat sheet each point is (Lambert), on the fine lattice."""
+        """(rows, columns) float32 brightness (Lambert), about 1 where it is brightest, on the fine lattice."""
         along, down = self.slopes
         azimuth, elevation = np.deg2rad(self.lamp)
         lamp = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
         lit = (lamp[2] - along * lamp[0] - down * lamp[1]) / np.sqrt(1.0 + along**2 + down**2) / lamp[2]
-        return np.asarray(np.clip(1.0 + self.shading * (lit - 1.0), 0.45, 1.5), np.float32)
+        lit = 1.0 + self.shading * (lit - 1.0)
+        # Cameras expose for the brightest parts: these stay as white as the paper is, the others are darker.
+        bright = max(1.0, float(np.percentile(lit[::8, ::8], 96)))
+        return np.asarray(np.clip(lit / bright, 0.35, 1.08), np.float32)
 
     def project(self, mm: Points, z: D | float = 0.0) -> Points:
         """(N, 2) px in the picture of points of the (stretched, bent) sheet at height ``z`` mm."""
@@ -319,7 +322,7 @@ class Folds(GeometryEffect):
         OneOf(("half", "quarters", "letter", "free")), ("half", "quarters", "letter", "free"), "where the creases are"
     )
     count: int = number(Range(1, 4), 1, 8, "creases of the free pattern", whole=True)
-    angle: float = number(Grows(1.0, 22.0), 0, 45, "by which the parts beside a crease stand up", "degrees")
+    angle: float = number(Grows(1.0, 13.0), 0, 45, "by which the parts beside a crease stand up", "degrees")
     sharpness: float = number(Range(0.8, 2.5), 0.3, 20, "width over which the paper bends", "mm")
 
     def bend(self, scene: Scene) -> Scene:
@@ -343,9 +346,11 @@ class Folds(GeometryEffect):
             sign = -1.0 if k % 2 or rng.random() < 0.5 else 1.0
             slope = np.tan(np.deg2rad(self.angle)) * rng.uniform(0.6, 1.0)
             # Near the crease a soft corner; further away the paper's own weight bends it back to the table.
-            reach = rng.uniform(25, 60)
+            reach = rng.uniform(8, 32)
             corner = np.sqrt(across**2 + self.sharpness**2)
             z += sign * slope * reach * (1.0 - np.exp(-corner / reach))
+            # The fibres broken by the fold stand up as a thin ridge, which is what is seen of it from afar.
+            z += 1.2 * slope * self.sharpness * np.exp(-((across / (0.6 * self.sharpness)) ** 2))
         return scene.raised(z)
 
 
@@ -354,27 +359,44 @@ class Crumple(GeometryEffect):
     """Crumpled into a ball and smoothed out: a net of creases with facets between them."""
 
     stage: ClassVar[str] = "surface"
-    depth: float = number(Grows(0.2, 3.5), 0, 10, "height of the largest facets", "mm")
-    size: float = number(Range(25, 60), 5, 300, "of the largest facets", "mm")
+    angle: float = number(Grows(1.0, 17.0), 0, 40, "of the sharpest creases", "degrees")
+    size: float = number(Range(20, 45), 5, 300, "of the larger facets", "mm")
 
     def bend(self, scene: Scene) -> Scene:
         rng = self.rng()
-        x, y = np.meshgrid(scene.x[::2].astype(np.float32), scene.y[::2].astype(np.float32))
-        extent = float(max(np.ptp(scene.x), np.ptp(scene.y)))
-        # Creases are not straight over long ways: the plane is warped a little before it is cut.
-        x = x + 0.06 * self.size * fl.smooth(rng, x.shape, extent / self.size)
-        y = y + 0.06 * self.size * fl.smooth(rng, x.shape, extent / self.size)
-        z = np.zeros(x.shape, np.float32)
-        for octave in range(4):
-            facet, height = self.size / 1.9**octave, self.depth / 2.0**octave
-            # Each sum of folded planes is flat but for its creases, where the slope jumps: what paper does.
-            for _ in range(3):
-                a, phase = rng.uniform(0, np.pi), rng.random()
-                t = (np.cos(a) * x + np.sin(a) * y) / (2.2 * facet) + phase
-                t += 0.25 * fl.smooth(rng, x.shape, extent / facet / 3)
-                z += height * 0.45 * np.abs(2.0 * (t - np.floor(t + 0.5))) * (0.6 + 0.4 * fl.smooth(rng, x.shape, 4))
-        z = fl.resize(z, (2 * x.shape[0], 2 * x.shape[1]))[: scene.y.size, : scene.x.size]
-        return scene.raised(np.asarray(cv2.GaussianBlur(z, (0, 0), 1.1), np.float64))
+        x, y = scene.x[::2], scene.y[::2]
+        z = np.zeros((y.size, x.size), np.float32)
+        # Paper takes a ball's shape by straight creases, ever shorter and closer, flat between (Witten, Rev. Mod. Phys.
+        # 79, 2007).
+        for octave, gain in enumerate((1.0, 0.8, 0.55)):
+            facet = self.size / 1.8**octave
+            count = round(1.1 * np.ptp(x) * np.ptp(y) / facet**2 / (1 + octave))
+            for _ in range(min(count, 400)):
+                centre = rng.uniform(x[0], x[-1]), rng.uniform(y[0], y[-1])
+                slope = np.tan(np.deg2rad(self.angle)) * gain * rng.uniform(0.15, 1.0) * rng.choice([-1.0, 1.0])
+                length, reach = facet * rng.uniform(0.6, 2.2), facet * rng.uniform(0.25, 0.7)
+                _crease(z, x, y, centre, rng.uniform(0, np.pi), slope, length, reach)
+        rise = 0.05 * self.angle * fl.fractal(rng, z.shape, np.ptp(x) / self.size / 2, 2)
+        z = fl.resize(z + rise, (2 * y.size, 2 * x.size), cv2.INTER_CUBIC)[: scene.y.size, : scene.x.size]
+        return scene.raised(np.asarray(z, np.float64))
+
+
+def _crease(
+    z: F, x: D, y: D, centre: tuple[float, float], angle: float, slope: float, length: float, reach: float
+) -> None:
+    """Add to ``z`` a straight crease that stands up by ``slope`` on both sides and is gone after ``reach`` mm."""
+    far = 1.6 * length + 0.5 * reach
+    columns = slice(*np.searchsorted(x, (centre[0] - far, centre[0] + far)))
+    rows = slice(*np.searchsorted(y, (centre[1] - far, centre[1] + far)))
+    u = (x[columns] - centre[0]).astype(np.float32)[None, :]
+    v = (y[rows] - centre[1]).astype(np.float32)[:, None]
+    if not u.size or not v.size:
+        return
+    c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    along, across = c * u + s * v, c * v - s * u
+    corner = np.sqrt(across**2 + 0.5)
+    fade = np.maximum(1.0 - (along / np.float32(1.5 * length)) ** 2, 0) ** 2
+    z[rows, columns] += np.float32(-slope * reach) * np.exp(-corner / np.float32(reach)) * fade
 
 
 @dataclass(frozen=True, kw_only=True)
