@@ -246,7 +246,7 @@ def main() -> int:
                 options.seed,
                 options.recipe,
                 options.severity,
-            )  # fmt: skip
+            )
             for dpi in dpis
             for name in names
         ]

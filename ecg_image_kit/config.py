@@ -11,22 +11,25 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .effects import effect_of
 from .errors import UsageError
+from .export import EXPORTS
 from .layout import NAMES, PULSES, SHEETS
 from .page import FORMATS, MASKS
-from .recipes import RECIPES
+from .recipes import RECIPES, Recipe
 from .record import normalize_lead
 from .render import Style
 
 Numbers: TypeAlias = float | str | Sequence[float]  # 25, "25,50" or (25, 50): one is drawn per page; "100-300": between
 Names: TypeAlias = str | Sequence[str]  # "I,II" or ("I", "II")
+Recipes: TypeAlias = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]  # names, files, {name: its data}
 Reader: TypeAlias = Callable[[Any], Any]
 
 WRITES = ("json", "wfdb", "csv", *MASKS)
 GROUPS = {
     "records": "where the ECGs come from",
     "sheet": "what is printed, and where; several values joined by commas: one is drawn for each page",
-    "looks": "how it is printed",
+    "looks": "how it is printed, and what happens to it then",
     "files": "what is written",
     "run": "how the work is done",
 }
@@ -74,13 +77,13 @@ def _whole(low: int, high: int | None = None) -> Reader:
 
 def _numbers(low: float, high: float, unit: str) -> Reader:
     """Reads 25, "25,50", [25, 50] and "100-300" (a range)."""
+    limits = f"{low:g} to {high:g} {unit}".strip()
+    several, span = ("5,10", "5-10") if high > 1 else ("0.2,0.5", "0.2-0.8")
 
     def read(value: Any) -> float | str:
         spans = spans_of(_text(value)) if not isinstance(value, bool) else []
         if not spans or not all(low <= a <= b <= high for a, b in spans):
-            raise ValueError(
-                f"{low:g} to {high:g} {unit}: a number, several as 5,10 (one is drawn per page), or a range as 5-10"
-            )
+            raise ValueError(f"{limits}: a number, several as {several} (one is drawn per page), or a range as {span}")
         parts = [f"{a:.10g}" if a == b else f"{a:.10g}-{b:.10g}" for a, b in spans]
         return spans[0][0] if len(spans) == 1 and spans[0][0] == spans[0][1] else ",".join(parts)
 
@@ -152,6 +155,49 @@ def _style(value: Any) -> str | dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"Style fields with values of their types ({error})") from None
     return plain
+
+
+def _recipes(value: Any) -> str | tuple[str | dict[str, Any], ...]:
+    """Names joined by commas; if there are files or mappings {name: data}, a tuple in which their data is plain."""
+    given = [value] if isinstance(value, str | os.PathLike | Mapping) else value
+    if not isinstance(given, Sequence) or not given:
+        raise ValueError(f"some of {', '.join(RECIPES)}, or the path of a YAML file")
+    found: list[str | dict[str, Any]] = []
+    for part in given:
+        if isinstance(part, Mapping):
+            found += [_recipe(str(name), data) for name, data in part.items()]
+            continue
+        text = os.fspath(part) if isinstance(part, os.PathLike) else _text(part)
+        found += [_named(name.strip()) for name in ([text] if Path(text).is_file() else text.split(","))]
+    return tuple(found) if any(isinstance(part, dict) for part in found) else ",".join(map(str, found))
+
+
+def _named(name: str) -> str | dict[str, Any]:
+    exact = next((known for known in RECIPES if known.lower() == name.lower()), "")
+    if exact:
+        return exact
+    if Path(name).suffix.lower() in (".yaml", ".yml", ".json") or Path(name).is_file():
+        return _recipe(Path(name).stem, _read_yaml(name))
+    close = difflib.get_close_matches(name, RECIPES, 1)
+    nearest = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"some of {', '.join(RECIPES)}, or the path of a YAML file{nearest}")
+
+
+def _recipe(name: str, data: Any) -> dict[str, Any]:
+    """{name: data}, checked: the data, unlike a path, still says the same when the file has been changed."""
+    Recipe.of(data, name)
+    plain: dict[str, Any] = json.loads(json.dumps({name: data}))
+    return plain
+
+
+def _effects(value: Any) -> tuple[str, ...]:
+    """Effects in one spelling, Name or Name(field=value, ...)."""
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    texts = []
+    for part in given:
+        ((name, values),) = effect_of(part).to_json().items()
+        texts.append(f"{name}({', '.join(f'{key}={v!r}' for key, v in values.items())})" if values else name)
+    return tuple(texts)
 
 
 def _write(value: Any) -> str:
@@ -236,18 +282,32 @@ class Config:
     dpi: Numbers = field(default=200.0, metadata=_about(
         "looks", _numbers(30, 2400, "dpi"), "DPI",
         "pixels per 25.4 mm, 30 to 2400; a range such as 100-300 is drawn from per page"))
-    recipe: Names = field(default="clean", metadata=_about(
-        "looks", _names(tuple(RECIPES)), "NAME", f"what happens to the printed page: {', '.join(RECIPES)}"))
+    recipe: Recipes = field(default="clean", metadata=_about(
+        "looks", _recipes, "NAME|FILE",
+        "what happens to the printed page: clean, photo, ... (all in --list), or a YAML file with a recipe of one's "
+        "own; several joined by commas: one is drawn for each page"))
+    severity: Numbers = field(default=0.5, metadata=_about(
+        "looks", _numbers(0, 1, ""), "S",
+        "how strong the effects are, 0 (hardly seen) to 1 (as bad as it gets); a range such as 0.2-0.8 is drawn from "
+        "per page"))
+    effect: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = field(default=(), metadata=_about(
+        "looks", _effects, "EFFECT",
+        'one more effect, on every page, e.g. Crumple or "Perspective(tilt=20)" or "Perspective(tilt=[5, 20])"; may be '
+        "given several times (see --list-effects)"))
 
     out: str | None = field(default=None, metadata=_about(
         "files", _text, "DIR", "folder to write to (made if it is not there)", outcome=False))
     format: str = field(default="png", metadata=_about(
-        "files", _one(_names(FORMATS)), "KIND", f"image format: {', '.join(FORMATS)}"))
+        "files", _one(_names((*FORMATS, "auto"))), "KIND",
+        f"image format: {', '.join(FORMATS)}, or auto (jpg for what a camera or scanner made, png for other pages)"))
     quality: int = field(default=92, metadata=_about("files", _whole(1, 100), "Q", "of jpg and webp, 1 to 100"))
     write: Names = field(default="json", metadata=_about(
         "files", _write, "KINDS",
         f"truth beside each image: json (with the samples in .npz) always; also {', '.join(WRITES[1:])}, or masks (all "
         f"of {', '.join(MASKS)})"))
+    export: Names | None = field(default=None, metadata=_about(
+        "files", _names(tuple(EXPORTS)), "KINDS",
+        f"also write the truth of all pages for other tools, at the end: {', '.join(EXPORTS)}", outcome=False))
 
     seed: int = field(default=0, metadata=_about(
         "run", _whole(0), "SEED", "root of everything that is drawn; the same seed gives the same bytes"))
@@ -314,22 +374,26 @@ def flag_of(f: Field[Any]) -> str:
 
 
 def default_of(f: Field[Any]) -> str:
-    """A field's default as help texts show it; '' for None."""
-    if f.default is None or f.default is MISSING:
+    """A field's default as help texts show it; '' for nothing."""
+    if f.default is None or f.default is MISSING or f.default == ():
         return ""
     return f"{f.default:g}" if isinstance(f.default, float) else str(f.default)
 
 
 def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping in a YAML (or JSON) file. Raises UsageError if it cannot be read or holds something else."""
+    data = _read_yaml(path)
+    if not isinstance(data, dict):
+        raise UsageError(f"{os.fspath(path)}: holds {type(data).__name__}; expected a mapping such as 'seed: 1'.")
+    return data
+
+
+def _read_yaml(path: str | os.PathLike[str]) -> Any:
     import yaml  # a cold start without files should not wait for it
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}). Check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{os.fspath(path)}: not YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{os.fspath(path)}: holds {type(data).__name__}; expected a mapping such as 'seed: 1'.")
-    return data

@@ -13,22 +13,20 @@ import io
 import itertools
 import json
 import os
+import reprlib
 import sys
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
-from typing import TypeAlias
-
-import cv2
+from typing import Any
 
 from .config import Config, flag_of
 from .errors import EcgError, ImplausibleAmplitude, UsageError
+from .export import export
 from .page import FORMATS, MASKS, Page
-from .plan import RESERVED, Item, Sheet, check, draw, items, plan, prepare, source_of, split
+from .plan import RESERVED, Item, Sheet, check, draw, items, plan, prepare, source_of, split, suffix
 from .record import atomic_write
 from .sources import Source
 
@@ -49,6 +47,7 @@ class Row:
     gain: float
     dpi: float
     recipe: str
+    severity: float
     seed: int
     status: str = "ok"
     warning: str = ""
@@ -73,9 +72,6 @@ class Summary:
     failures: tuple[tuple[str, str], ...]
 
 
-Submit: TypeAlias = Callable[[Item], Callable[[], Result]]
-
-
 def pages(config: Config, source: Source | None = None) -> Iterator[tuple[str, Page]]:
     """Names and pages, one at a time, in memory; ``source`` instead of ``config.src`` if given.
 
@@ -94,16 +90,21 @@ def _pages(config: Config, source: Source) -> Iterator[tuple[str, Page]]:
 
 
 def generate(
-    config: Config, progress: Callable[[Sequence[Row]], None] | None = None, source: Source | None = None
+    config: Config,
+    progress: Callable[[Sequence[Row]], None] | None = None,
+    source: Source | None = None,
+    exporting: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Write every page with its truth into ``config.out``, and ``manifest.csv`` with one row per page.
 
-    Finished pages are kept (``config.resume``); a record that fails is reported in its row and the others are made.
+    Finished pages are kept (``config.resume``). What fails, or costs two workers their lives, is reported in its row,
+    and the others are made.
 
     Args:
         progress: called in this process with the rows of each record, in order.
         source: instead of ``config.src``. With workers it must be picklable, and so must the calling script be guarded
             by ``if __name__ == "__main__"``, as for every use of processes.
+        exporting: called with the numbers of pages exported and of all pages in the folder, for ``config.export``.
 
     Raises:
         UsageError: the request is wrong, or the folder holds pages of another configuration.
@@ -112,13 +113,12 @@ def generate(
     check(config)
     source = source or source_of(config)
     out = _open_folder(config)
-    known = _known(out)
     workers = min(config.workers or _cpus(), 61)  # Windows cannot wait for more
     rows: list[Row] = []
     made = kept = 0
     try:
-        with _submitter(Job(config, source, out), workers) as submit:
-            for result in _in_order(items(config, source), submit, known, window=1 if workers == 1 else 4 * workers):
+        with closing(_results(Job(config, source, out), items(config, source), _known(out), workers)) as results:
+            for result in results:
                 rows += result.rows
                 made += result.made
                 kept += sum(row.status == "ok" for row in result.rows) - result.made
@@ -128,6 +128,8 @@ def generate(
         _write_manifest(out / MANIFEST, rows)
     if not rows:
         raise UsageError(f"source {config.src!r} has no records. Check --src, --root, --filter and --ids.")
+    if config.export and made + kept:
+        export(out, split(config.export), exporting)
     return Summary(out, made, kept, tuple((row.record, row.error) for row in rows if row.status != "ok"))
 
 
@@ -142,11 +144,17 @@ class Job:
     source: Source
     out: Path
 
-    def make(self, item: Item) -> Result:
-        """Write those pages of one record that are not there yet. Raises OSError only: the next would fail too."""
+    def make(self, item: Item, tell: Callable[[str], None], begun: Mapping[str, Sequence[str]]) -> Result:
+        """Write those pages of one record that are not there yet. Raises OSError only: the next would fail too.
+
+        Args:
+            tell: called with the name of each page before it is made.
+            begun: what earlier workers began before they died ("" is reading the record), and how they died of it.
+        """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ImplausibleAmplitude)
             try:
+                _check_deaths(begun.get("", ()))
                 record = prepare(self.config, self.source.load(item.name))
                 sheets = plan(self.config, item, record)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one record, the others are made
@@ -157,7 +165,11 @@ class Job:
             row = self._row(item, sheet, warning)
             path = self.out / row.image
             try:
-                if not path.exists():
+                if path.exists():
+                    made += sheet.name in begun
+                else:
+                    _check_deaths(begun.get(sheet.name, ()))
+                    tell(sheet.name)
                     self._save(draw(self.config, self.source, item, record, sheet), path)
                     made += 1
             except OSError:
@@ -175,30 +187,28 @@ class Job:
         )
 
     def _row(self, item: Item, sheet: Sheet, warning: str) -> Row:
-        image = f"{sheet.name}.{self.config.format}"
+        image = f"{sheet.name}.{suffix(self.config, sheet)}"
         at = sheet.layout
         return Row(
             image, item.name, item.index, sheet.copy, sheet.number, at.name, at.speed, at.gain, sheet.dpi, sheet.recipe,
-            self.config.seed, warning=warning,
+            sheet.severity, self.config.seed, warning=warning,
         )  # fmt: skip
 
     def _failure(self, item: Item, error: Exception) -> Row:
         kind = "" if isinstance(error, EcgError) else f"{type(error).__name__}: "
         return Row(
-            "",
-            item.name,
-            item.index,
-            0,
-            0,
-            "",
-            0.0,
-            0.0,
-            0.0,
-            "",
-            self.config.seed,
-            "failed",
+            "", item.name, item.index, 0, 0, "", 0.0, 0.0, 0.0, "", 0.0, self.config.seed, "failed",
             error=kind + _line(error),
-        )
+        )  # fmt: skip
+
+
+def _check_deaths(deaths: Sequence[str]) -> None:
+    """Raise EcgError if two workers died: the first may have been unlucky."""
+    if len(deaths) < 2:
+        return
+    ways = " and ".join(dict.fromkeys(deaths))
+    cause = "probably for want of memory; try fewer --workers" if "signal 9" in ways else "a crash, not an exception"
+    raise EcgError(f"the worker process died twice ({ways}: {cause})")
 
 
 def _cpus() -> int:
@@ -210,29 +220,22 @@ def _line(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def _in_order(
-    todo: Iterable[Item], submit: Submit, known: Mapping[tuple[int, str], tuple[Row, ...]], window: int
-) -> Iterator[Result]:
-    """Results in the order of the items, with at most ``window`` of them under way: memory stays small."""
-    waiting: deque[Callable[[], Result]] = deque()
-    for item in todo:
+def _results(
+    job: Job, todo: Iterable[Item], known: Mapping[tuple[int, str], tuple[Row, ...]], workers: int
+) -> Generator[Result, None, None]:
+    """Results in the order of the items; ``known`` are those of an earlier run, by (index, record)."""
+
+    def before(item: Item) -> Result | None:
         rows = known.get((item.index, item.name))
-        waiting.append(partial(Result, rows) if rows else submit(item))
-        while len(waiting) >= window:
-            yield waiting.popleft()()
-    while waiting:
-        yield waiting.popleft()()
+        return Result(rows) if rows else None
 
-
-@contextmanager
-def _submitter(job: Job, workers: int) -> Iterator[Submit]:
     if workers == 1:
-        yield lambda item: partial(job.make, item)
+        for item in todo:
+            yield before(item) or job.make(item, lambda part: None, {})
         return
-    import multiprocessing
     import pickle
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
+
+    from .workers import Crew
 
     try:
         pickle.dumps(job)
@@ -240,45 +243,8 @@ def _submitter(job: Job, workers: int) -> Iterator[Submit]:
         raise UsageError(
             f"source {job.source!r} cannot be sent to other processes ({_line(error)}). Use workers=1."
         ) from None
-    # Spawned everywhere: forking a process that has threads (OpenCV's) may hang, and Windows knows nothing else.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (job,))
-    try:
-        yield lambda item: pool.submit(_make, item).result
-    except BrokenProcessPool:
-        raise EcgError(
-            "a worker process died, probably for want of memory. Run again to go on, with fewer --workers."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_job: Job | None = None  # of this worker process
-
-
-def _start(job: Job) -> None:
-    """In each worker, once: Ctrl-C is the parent's business, and so is using several cores."""
-    import multiprocessing
-    import multiprocessing.connection
-    import signal
-    import threading
-
-    global _job
-    _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a worker whose parent was killed would wait for work for ever
-
-        def leave() -> None:
-            multiprocessing.connection.wait([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=leave, daemon=True).start()
-
-
-def _make(item: Item) -> Result:
-    assert _job is not None
-    return _job.make(item)
+    with Crew(job, workers) as crew:
+        yield from crew.results(todo, before)
 
 
 # The folder
@@ -319,19 +285,27 @@ def _compare(config: Config, settings: Path) -> None:
         before = dict(json.loads(settings.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UsageError(f"{settings} cannot be read ({_line(error)}). Give another --out, or --no-resume.") from None
-    now = config.outcome()
+    now = json.loads(json.dumps(config.outcome()))  # tuples as lists, like those of the file
     flags = {f.name: flag_of(f) for f in fields(config)}
     missing = "(not set)"
     changes = {key: (before.get(key, missing), now.get(key, missing)) for key in (*now, *before)}
     old, new = changes["n"]
     if new is None or (isinstance(old, int) and new >= old):
         del changes["n"]  # more of the same
-    lines = [f"{flags.get(key, key)} was {old!r}, is {new!r}" for key, (old, new) in changes.items() if old != new]
+    lines = [_change(flags.get(key, key), old, new) for key, (old, new) in changes.items() if old != new]
     if lines:
         raise UsageError(
             f"{settings.parent} holds pages of another configuration: {'; '.join(lines)}. "
             "Give another --out, or --no-resume to remove them."
         )
+
+
+def _change(flag: str, old: Any, new: Any) -> str:
+    """What differs, without the whole contents of files."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 100
+    before, after = (short.repr(value) for value in (old, new))
+    return f"{flag} was {before}, is {after}" if before != after else f"{flag} {before} has changed"
 
 
 def _images(out: Path) -> list[Path]:
@@ -342,8 +316,8 @@ def _images(out: Path) -> list[Path]:
 
 
 def _remove(image: Path) -> None:
-    for suffix in (image.suffix, ".json", ".npz", ".csv", ".hea", ".dat", *(f".{kind}.png" for kind in MASKS)):
-        image.with_suffix(suffix).unlink(missing_ok=True)
+    for end in (image.suffix, ".json", ".npz", ".csv", ".hea", ".dat", *(f".{kind}.png" for kind in MASKS)):
+        image.with_suffix(end).unlink(missing_ok=True)
 
 
 def _known(out: Path) -> dict[tuple[int, str], tuple[Row, ...]]:

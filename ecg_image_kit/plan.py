@@ -17,11 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from . import effects
 from .config import Config, Names, Numbers, spans_of
+from .effects import Effect
 from .errors import UsageError
 from .layout import SHEETS, Layout, auto_name
 from .page import Page
-from .recipes import RECIPES
+from .recipes import RECIPES, Recipe
 from .record import STANDARD_LEADS, Record
 from .render import Style, render
 from .sources import Source, open_source
@@ -49,11 +51,13 @@ class Sheet:
     style: Style
     dpi: float
     recipe: str
+    severity: float
+    effects: tuple[Effect, ...]
 
 
 def items(config: Config, source: Source) -> Iterator[Item]:
     """The records to print, lazily. Stems hold letters, digits, - and _ only, and no two of them lead to one file."""
-    stems, bases = set(RESERVED), set()
+    stems, bases = {*RESERVED, "coco"}, set()  # coco.json: an export
     for index, name in enumerate(itertools.islice(source.names(), config.n)):
         short = re.sub(r"\.[A-Za-z]{2,4}$", "", name)
         wanted = re.sub(r"[^A-Za-z0-9_-]+", "_", short)[:120].strip("_-") or "record"
@@ -81,9 +85,14 @@ def plan(config: Config, item: Item, record: Record) -> list[Sheet]:
         rng = partial(_rng, config.seed, item.index, copy)
         layout = _layout(config, record, rng)
         style, dpi = _style(config, rng), _number(config.dpi, rng("dpi"))
-        recipe = _name(config.recipe, rng("recipe"))
+        recipe, severity = _recipe(config, rng("recipe")), _number(config.severity, rng("severity"), digits=2)
         for number, part in enumerate(layout.pages(record.duration) if config.long == "page" else [layout]):
-            sheets.append(Sheet("", copy, number, part, style, dpi, recipe))
+            drawn = recipe.draw(rng(f"{recipe.name} {number}"), severity)
+            drawn += [
+                effects.draw(effects.effect_of(effect), rng(f"effect {k} {number}"), severity)
+                for k, effect in enumerate(config.effect)
+            ]
+            sheets.append(Sheet("", copy, number, part, style, dpi, recipe.name, severity, tuple(drawn)))
     if len(sheets) == 1:
         return [replace(sheets[0], name=item.stem)]
     return [replace(sheet, name=f"{item.stem}_{k:02d}") for k, sheet in enumerate(sheets)]
@@ -91,14 +100,19 @@ def plan(config: Config, item: Item, record: Record) -> list[Sheet]:
 
 def draw(config: Config, source: Source, item: Item, record: Record, sheet: Sheet) -> Page:
     """The page of a sheet. Its ``meta`` says where it came from and what would make it again."""
-    page = render(record, sheet.layout, sheet.style, sheet.dpi)
-    rng = _rng(config.seed, item.index, sheet.copy, f"{sheet.recipe} {sheet.number}")
-    page = RECIPES[sheet.recipe](page, rng)
+    page = effects.apply(render(record, sheet.layout, sheet.style, sheet.dpi), sheet.effects)
     origin = {
         "source": type(source).__name__.lower(), "seed": config.seed, "index": item.index, "copy": sheet.copy,
-        "sheet": sheet.number, "recipe": sheet.recipe, "versions": _versions(),
+        "sheet": sheet.number, "recipe": sheet.recipe, "severity": sheet.severity, "versions": _versions(),
     }  # fmt: skip
     return replace(page, meta={**page.meta, **origin})
+
+
+def suffix(config: Config, sheet: Sheet) -> str:
+    """The image format of a sheet."""
+    if config.format != "auto":
+        return config.format
+    return "jpg" if any(effect.stage in ("optics", "sensor", "codec") for effect in sheet.effects) else "png"
 
 
 def check(config: Config) -> None:
@@ -178,6 +192,15 @@ def _style(config: Config, rng: Callable[[str], np.random.Generator]) -> Style:
     return Style.of({"seed": int(rng("style seed").integers(2**31)), **values})
 
 
+def _recipe(config: Config, rng: np.random.Generator) -> Recipe:
+    options = config.recipe.split(",") if isinstance(config.recipe, str) else list(config.recipe)
+    option = options[int(rng.choice(len(options)))]
+    if isinstance(option, str):
+        return RECIPES[option]
+    ((name, data),) = option.items()
+    return Recipe.of(data, name)
+
+
 def _sheet(name: str) -> str | tuple[float, float]:
     if name in (*SHEETS, "strip"):
         return name
@@ -193,11 +216,11 @@ def _name(names: Names, rng: np.random.Generator) -> str:
     return str(rng.choice(split(names)))
 
 
-def _number(numbers: Numbers, rng: np.random.Generator) -> float:
-    """One of the numbers; between the ends of a range, to a tenth."""
+def _number(numbers: Numbers, rng: np.random.Generator, digits: int = 1) -> float:
+    """One of the numbers; between the ends of a range, to so many digits after the point."""
     spans = spans_of(str(numbers))
     low, high = spans[int(rng.integers(len(spans)))]
-    return low if low == high else round(float(rng.uniform(low, high)), 1)
+    return low if low == high else round(float(rng.uniform(low, high)), digits)
 
 
 def _ends(numbers: Numbers) -> list[float]:

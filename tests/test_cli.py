@@ -67,7 +67,7 @@ def test_every_flag_says_what_it_is_and_fills_its_field() -> None:
         assert action.help is not argparse.SUPPRESS
         assert len(action.help) > 8, action.option_strings
     flags = {action.dest for action in actions}
-    assert flags - {"config", "dump_config", "list", "quiet", "version"} == {f.name for f in fields(Config)}
+    assert flags - {"config", "dump_config", "list", "list_effects", "quiet", "version"} == {f.name for f in fields(Config)}
     text = parser().format_help()
     for unit in ("mm/s", "mm/mV", "Hz", "25.4 mm", " s "):
         assert unit in text
@@ -77,13 +77,16 @@ def test_every_flag_says_what_it_is_and_fills_its_field() -> None:
 def test_dumped_configuration_reads_back_the_same(tmp_path: Path, capsys: Capture) -> None:
     style = tmp_path / "style.yaml"
     style.write_text("grid: blue\nink: [0, 0, 80]\npen_width: 0.4\n")
+    recipe = tmp_path / "Mine.yaml"
+    recipe.write_text("about: bent\nsteps: [0.5 Curl | Crumple, Perspective: {tilt: [5, 20]}]\n")
     args = [
         "--src", "ptbxl", "--root", "some where", "--fs", "100", "--filter", "scp=MI age=40-60", "--ids", "1,5-7",
         "-n", "9", "--layout", "3x4+1R,random", "--leads", "ii,avr", "--derive", "--order", "cabrera",
         "--columns", "simultaneous", "--rhythm", "V1", "--sheet", "A4,300x200", "--speed", "25,50", "--gain", "5-20",
         "--precordial-gain", "5", "--seconds", "4", "--pulse", "none", "--long", "cut",
         "--pages-per-record", "3", "--style", str(style),
-        "--dpi", "72,100-300", "--recipe", "clean", "--out", "pages", "--format", "webp", "--quality", "80",
+        "--dpi", "72,100-300", "--recipe", f"{recipe},clean", "--severity", "0,0.2-.8", "--effect", "Curl",
+        "--effect", "Perspective(tilt=[5, 20], pan=3)", "--export", "yolo,coco", "--out", "pages", "--format", "webp", "--quality", "80",
         "--write", "masks,csv", "--seed", "11", "--workers", "0", "--no-resume", "--download",
     ]  # fmt: skip
     assert main([*args, "--dump-config"]) == 0
@@ -91,12 +94,18 @@ def test_dumped_configuration_reads_back_the_same(tmp_path: Path, capsys: Captur
     file.write_text(capsys.readouterr().out)
     config = Config.load(file)
     default = Config()
-    assert all(getattr(config, f.name) != getattr(default, f.name) for f in fields(Config) if f.name != "recipe")
+    assert all(getattr(config, f.name) != getattr(default, f.name) for f in fields(Config))
     assert config.leads == "II,aVR"
     assert config.speed == "25,50"
     assert config.write == "json,csv,leads,grid,text"
     assert config.style == {"grid": "blue", "ink": [0, 0, 80], "pen_width": 0.4}
-    style.unlink()  # its content has been taken over
+    assert config.recipe == (
+        {"Mine": {"about": "bent", "steps": ["0.5 Curl | Crumple", {"Perspective": {"tilt": [5, 20]}}]}}, "clean",
+    )  # fmt: skip
+    assert config.severity == "0,0.2-0.8"
+    assert config.effect == ("Curl", "Perspective(tilt=[5, 20], pan=3)")
+    for path in (style, recipe):
+        path.unlink()  # its content has been taken over
     assert main(["--config", str(file), "--dump-config"]) == 0
     assert capsys.readouterr().out == file.read_text()
     assert Config.of(config.values()) == config
@@ -130,6 +139,14 @@ def test_python_yaml_and_command_line_mean_the_same(tmp_path: Path, capsys: Capt
         (["--style", "fancy"], ["--style 'fancy'", "default, random"]),
         (["--write", "mask"], ["--write 'mask'", "did you mean masks"]),
         (["--recipe", "burnt"], ["--recipe 'burnt'", "clean"]),
+        (["--recipe", "photos"], ["--recipe 'photos'", "did you mean photo?"]),
+        (["--recipe", "no/such.yaml"], ["no/such.yaml", "cannot be read"]),
+        (["--severity", "1.5"], ["--severity '1.5'", "0 to 1", "0.2-0.8"]),
+        (["--effect", "Perspectiv"], ["'Perspectiv'", "did you mean Perspective?"]),
+        (["--effect", "Perspective(tild=3)"], ["Perspective has no 'tild'", "tilt"]),
+        (["--effect", "Perspective(tilt=300)"], ["Perspective(tilt=300)", "-60 to 60 degrees"]),
+        (["--effect", "Perspective(tilt=3"], ["'Perspective(tilt=3'", "Name(field=value, ...)"]),
+        (["--export", "yoloo"], ["--export 'yoloo'", "did you mean yolo?"]),
         (["-n", "-3"], ["-n '-3'", "1 or more"]),
         (["-n", "many"], ["-n 'many'", "whole number"]),
         (["--dpi", "0"], ["--dpi '0'", "30 to 2400"]),
@@ -169,6 +186,9 @@ def test_wrong_requests_are_refused_in_one_line(
         ("style: {gird: red}", ["gird", "grid"]),
         ("style: {pen_width: thick}", ["--style", "types"]),
         ("derive: 3", ["--derive 3", "true or false"]),
+        ("effect: [3]", ["effect 3", "Name(field=value)"]),
+        ("recipe: {mine: [Perspectiv]}", ["recipe mine", "did you mean Perspective?"]),
+        ("recipe: []", ["--recipe []", "clean"]),
         ("seed: null", ["--seed None", "whole number"]),
         ("n: 2.5", ["-n 2.5", "whole number"]),
         ("- 1", ["list", "mapping"]),
