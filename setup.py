@@ -14,7 +14,7 @@ TRAIN = [
     "torch>=2.6",
     "torchvision>=0.21",
     "segmentation-models-pytorch>=0.4",
-    "albumentations>=1.4",
+    "albumentations>=1.4.24",
     "onnx>=1.16",
     *FORMATS,
 ]
@@ -24,6 +24,7 @@ DEV = [
     "ruff>=0.9",
     "mypy>=1.14",
     "pre-commit>=3.5",
+    "pycocotools>=2.0.7",
     "types-PyYAML",
     "types-tqdm",
     "types-defusedxml",
@@ -48,7 +49,15 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    packages=["ecg_image_kit", "ecg_image_kit.effects", "ecg_image_kit.sources", "ecg_image_kit.samples", "digitizer", "synth"],
+    packages=[
+        "ecg_image_kit",
+        "ecg_image_kit.effects",
+        "ecg_image_kit.export",
+        "ecg_image_kit.sources",
+        "ecg_image_kit.samples",
+        "digitizer",
+        "synth",
+    ],
     # The bundled records are data only: data/samples in a checkout, ecg_image_kit/samples when installed.
     package_dir={"ecg_image_kit.samples": "data/samples"},
     package_data={

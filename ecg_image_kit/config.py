@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .effects import effect_of
+from .effects import Effect, effect_of
 from .errors import UsageError
 from .export import EXPORTS
 from .layout import NAMES, PULSES, SHEETS
@@ -22,7 +22,8 @@ from .render import Style
 
 Numbers: TypeAlias = float | str | Sequence[float]  # 25, "25,50" or (25, 50): one is drawn per page; "100-300": between
 Names: TypeAlias = str | Sequence[str]  # "I,II" or ("I", "II")
-Recipes: TypeAlias = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]  # names, files, {name: its data}
+AnyRecipe: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]  # names, a file, or {name: its data}
+AnyEffect: TypeAlias = str | Mapping[str, Any] | Effect
 Reader: TypeAlias = Callable[[Any], Any]
 
 WRITES = ("json", "wfdb", "csv", *MASKS)
@@ -196,8 +197,13 @@ def _effects(value: Any) -> tuple[str, ...]:
     texts = []
     for part in given:
         ((name, values),) = effect_of(part).to_json().items()
-        texts.append(f"{name}({', '.join(f'{key}={v!r}' for key, v in values.items())})" if values else name)
+        told = ", ".join(f"{key}={_literal(v)}" for key, v in values.items())
+        texts.append(f"{name}({told})" if values else name)
     return tuple(texts)
+
+
+def _literal(value: Any) -> str:
+    return value if isinstance(value, str) and value.isidentifier() else repr(value)
 
 
 def _write(value: Any) -> str:
@@ -282,7 +288,7 @@ class Config:
     dpi: Numbers = field(default=200.0, metadata=_about(
         "looks", _numbers(30, 2400, "dpi"), "DPI",
         "pixels per 25.4 mm, 30 to 2400; a range such as 100-300 is drawn from per page"))
-    recipe: Recipes = field(default="clean", metadata=_about(
+    recipe: AnyRecipe | Sequence[AnyRecipe] = field(default="clean", metadata=_about(
         "looks", _recipes, "NAME|FILE",
         "what happens to the printed page: clean, photo, ... (all in --list), or a YAML file with a recipe of one's "
         "own; several joined by commas: one is drawn for each page"))
@@ -290,7 +296,7 @@ class Config:
         "looks", _numbers(0, 1, ""), "S",
         "how strong the effects are, 0 (hardly seen) to 1 (as bad as it gets); a range such as 0.2-0.8 is drawn from "
         "per page"))
-    effect: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = field(default=(), metadata=_about(
+    effect: AnyEffect | Sequence[AnyEffect] = field(default=(), metadata=_about(
         "looks", _effects, "EFFECT",
         'one more effect, on every page, e.g. Crumple or "Perspective(tilt=20)" or "Perspective(tilt=[5, 20])"; may be '
         "given several times (see --list-effects)"))
@@ -346,6 +352,17 @@ class Config:
     def load(cls, path: str | os.PathLike[str]) -> Config:
         """The configuration in a YAML (or JSON) file."""
         return cls.of(load_yaml(path))
+
+    def recipes(self) -> list[Recipe]:
+        """Of which one is drawn for each page."""
+        kept: Any = self.recipe.split(",") if isinstance(self.recipe, str) else self.recipe
+        named = [(part, None) if isinstance(part, str) else next(iter(part.items())) for part in kept]
+        return [RECIPES[name] if data is None else Recipe.of(data, name) for name, data in named]
+
+    def effects(self) -> list[Effect]:
+        """Those of every page, as described."""
+        kept: Any = self.effect
+        return [effect_of(text) for text in kept]
 
     def values(self) -> dict[str, Any]:
         """Plain data from which ``of`` makes the same configuration."""

@@ -23,7 +23,6 @@ from .effects import Effect
 from .errors import UsageError
 from .layout import SHEETS, Layout, auto_name
 from .page import Page
-from .recipes import RECIPES, Recipe
 from .record import STANDARD_LEADS, Record
 from .render import Style, render
 from .sources import Source, open_source
@@ -81,16 +80,17 @@ def prepare(config: Config, record: Record) -> Record:
 def plan(config: Config, item: Item, record: Record) -> list[Sheet]:
     """Every sheet of a record, in order. Raises UsageError if what was drawn does not suit the record."""
     sheets: list[Sheet] = []
+    recipes = config.recipes()
     for copy in range(config.pages_per_record):
         rng = partial(_rng, config.seed, item.index, copy)
         layout = _layout(config, record, rng)
         style, dpi = _style(config, rng), _number(config.dpi, rng("dpi"))
-        recipe, severity = _recipe(config, rng("recipe")), _number(config.severity, rng("severity"), digits=2)
+        recipe = recipes[int(rng("recipe").choice(len(recipes)))]
+        severity = _number(config.severity, rng("severity"), digits=2)
         for number, part in enumerate(layout.pages(record.duration) if config.long == "page" else [layout]):
             drawn = recipe.draw(rng(f"{recipe.name} {number}"), severity)
             drawn += [
-                effects.draw(effects.effect_of(effect), rng(f"effect {k} {number}"), severity)
-                for k, effect in enumerate(config.effect)
+                effects.draw(effect, rng(f"effect {k} {number}"), severity) for k, effect in enumerate(config.effects())
             ]
             sheets.append(Sheet("", copy, number, part, style, dpi, recipe.name, severity, tuple(drawn)))
     if len(sheets) == 1:
@@ -190,15 +190,6 @@ def _style(config: Config, rng: Callable[[str], np.random.Generator]) -> Style:
     values: Mapping[str, Any] = config.style if isinstance(config.style, Mapping) else {}
     # The seed stands for the made-up patient: another one on every page unless a style names one.
     return Style.of({"seed": int(rng("style seed").integers(2**31)), **values})
-
-
-def _recipe(config: Config, rng: np.random.Generator) -> Recipe:
-    options = config.recipe.split(",") if isinstance(config.recipe, str) else list(config.recipe)
-    option = options[int(rng.choice(len(options)))]
-    if isinstance(option, str):
-        return RECIPES[option]
-    ((name, data),) = option.items()
-    return Recipe.of(data, name)
 
 
 def _sheet(name: str) -> str | tuple[float, float]:

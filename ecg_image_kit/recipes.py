@@ -143,11 +143,117 @@ def recipe_of(name: str) -> Recipe:
 
 RECIPES: dict[str, Recipe] = {}
 
+# What recipes have in common: how it was printed, what people did to it, how it was kept, how it got into a computer.
+_PRINTED = [
+    "0.6 Laser | Inkjet | ThermalHead | ThermalHead | PenPlotter",
+    "0.15 Fading | Bleed | TonerSpeckle",
+    "0.2 GridFading",
+    "0.04 DoublePrint",
+    "0.06 Dropouts",
+]
+_USED = [
+    "0.35 Handwriting",
+    "0.12 Signature",
+    "0.12 Stamp",
+    "0.1 Circled | Underline | Caliper | CheckMarks | Arrow",
+    "0.06 Highlighter",
+    "0.06 Sticker | StickyNote | Redaction",
+]
+_KEPT = [
+    "0.5 Fibre",
+    "0.4 PaperTint | Yellowing",
+    "0.2 Dirt",
+    "0.12 PunchHoles | Staple",
+    "0.06 EdgeWear | Scratches | BleedThrough | Tape",
+    "0.15 Transport",
+]
+_SCANNED = [
+    "0.25 FoldLine",
+    "0.2 Wrinkles | Stretch | ScannerSpeed",
+    "0.8 Rotation(degrees=Grows(0, 3.5, signed=True))",
+    "0.05 QuarterTurns",
+    "0.4 Pad",
+    "0.25 Crop(left=Grows(0, 0.03), right=Grows(0, 0.03), top=Grows(0, 0.06), bottom=Grows(0, 0.04))",
+    "ScannerBed",
+    "0.6 LampFalloff",
+    "0.25 ScannerStreaks",
+    "0.4 Dust",
+    "0.5 Defocus(radius=Grows(0.02, 0.25))",
+    "0.3 Gamma | AutoContrast",
+]
+_TAKEN = [
+    "0.2 Stretch",
+    "Lamp",
+    "Perspective",
+    "0.5 Lens",
+    "0.4 Rotation(degrees=Grows(0, 8, signed=True))",
+    "0.06 QuarterTurns",
+    "0.2 Crop",
+    "Desk",
+    "0.12 Finger | Clip | OtherSheet",
+    "0.8 Gradient",
+    "0.6 Shadow",
+    "0.12 Glare | Flash | Blinds",
+    "0.5 Vignette",
+    "ColourCast",
+    "0.6 Exposure | Exposure | Overexposure",
+    "Defocus",
+    "0.25 MotionBlur",
+    "0.3 Haze",
+    "SensorNoise",
+    "0.4 ChromaNoise",
+    "0.3 Demosaic",
+    "0.4 Denoise",
+    "0.5 Sharpen",
+    "0.3 LocalContrast",
+    "0.15 Downscale",
+    "Jpeg | Jpeg | Messenger",
+]
+_SAVED = ["0.6 SensorNoise(amount=Grows(0.2, 4))", "0.7 Jpeg(quality=Grows(95, 35))"]
+
 _BUILT_IN: dict[str, tuple[str, list[Any]]] = {
     "clean": ("the page as it was drawn", []),
-    "photo": ("a phone photo", ["0.6 Curl", "Perspective", "0.5 Lens"]),
-    "crumpled": ("crumpled and smoothed out", ["Crumple", "Perspective"]),
-}
+    "scan-color": ("a colour scan on a flatbed", [*_PRINTED, *_USED, *_KEPT, *_SCANNED, *_SAVED]),
+    "scan-grey": ("a scan in shades of grey", [*_PRINTED, *_USED, *_KEPT, *_SCANNED, "Greyscale", *_SAVED]),
+    "scan-bw": ("a scan in black and white", [*_PRINTED, *_USED, *_KEPT, *_SCANNED, "BlackWhite"]),
+    "photocopy": ("copied, perhaps several times, and scanned", [
+        *_PRINTED, *_USED, *_KEPT, "Photocopy", *_SCANNED, "0.6 Greyscale", *_SAVED]),
+    "fax": ("sent by fax", [*_PRINTED, *_USED, "0.6 Rotation(degrees=Grows(0, 2.5, signed=True))", "Fax"]),
+    "photo": ("a phone photo of a sheet on a desk", [
+        *_PRINTED, *_USED, *_KEPT, "0.7 Curl", "0.3 Folds", "0.3 Wrinkles", *_TAKEN]),
+    "photo-hard": ("a bad phone photo: bent paper, shadows, blur, compression", [
+        *_PRINTED, *_USED, *_KEPT, "Curl", "0.5 Folds | Crumple", "0.7 Wrinkles", *_TAKEN, "Shadow",
+        "0.5 Glare | Flash", "0.5 MotionBlur(length=Grows(0.2, 1.8))", "0.5 Downscale"]),
+    "photo-screen": ("a photo of a page on a computer's screen", [
+        "Perspective(tilt=Grows(0, 18, signed=True))", "0.5 Lens", "0.4 Rotation", "0.4 Crop", "ScreenPhoto",
+        "0.4 Glare", "0.5 Vignette", "0.6 ColourCast", "0.4 Exposure | Overexposure", "Defocus", "0.3 Haze",
+        "SensorNoise", "0.5 Sharpen", "Jpeg"]),
+    "stained": ("coffee and water on it, then scanned or photographed", [
+        "CoffeeStain | WaterStain", "0.6 CoffeeStain", "0.6 WaterStain", "0.7 Dirt", "0.4 Yellowing",
+        {"pick": {"photo": 2, "scan-color": 1, "scan-grey": 0.5}}]),
+    "damaged": ("torn, taped, worn, with missing pieces", [
+        "Tear", "0.5 Tear", "0.6 EdgeWear", "0.5 Scratches", "0.4 Tape", "0.5 Crumple | Folds", "0.4 Dropouts",
+        "0.4 WaterStain", "0.5 Dirt", "0.4 FoldLine", {"pick": {"photo": 2, "scan-color": 1}}]),
+    "mould": ("kept in a damp cellar", [
+        "Mould", "0.6 Yellowing", "0.5 WaterStain", "0.4 EdgeWear", "0.3 Stretch",
+        {"pick": {"scan-color": 2, "scan-grey": 1, "scan-bw": 0.5, "photo": 1}}]),
+    "thermal-faded": ("thermal paper after some years", [
+        "ThermalFading", "ThermalHead", "PaperTint", "0.4 ThermalBlackening", "0.5 GridFading", "0.3 Scratches",
+        {"pick": {"scan-color": 2, "scan-grey": 1, "photo": 2}}]),
+    "crumpled": ("crumpled into a ball, smoothed out, photographed", [
+        *_PRINTED, *_USED, *_KEPT, "Crumple", "0.4 Curl", *_TAKEN]),
+    "annotated": ("written on, stamped, marked", [
+        "Handwriting", "0.7 Handwriting", "0.6 Signature", "0.5 Stamp", "0.5 Circled", "0.4 Underline", "0.4 Caliper",
+        "0.4 Arrow", "0.4 CheckMarks", "0.3 Highlighter", "0.3 Scribble", "0.3 Sticker", "0.2 StickyNote",
+        "0.2 Redaction", {"pick": {"scan-color": 2, "scan-grey": 1, "photo": 2}}]),
+}  # fmt: skip
+
+_RANDOM = {
+    "clean": 0.5, "scan-color": 3, "scan-grey": 1.5, "scan-bw": 1.5, "photocopy": 0.7, "fax": 0.5, "photo": 4,
+    "photo-hard": 1.5, "photo-screen": 1.2, "stained": 1, "damaged": 1, "mould": 0.7, "thermal-faded": 0.8,
+    "crumpled": 1, "annotated": 1,
+}  # fmt: skip
 
 for _name, (_about, _steps) in _BUILT_IN.items():
     RECIPES[_name] = Recipe.of({"about": _about, "steps": _steps}, _name)
+RECIPES["random"] = Recipe.of({"about": "one of the others, by weight", "steps": [{"pick": _RANDOM}]}, "random")

@@ -154,8 +154,8 @@ class Mesh:
     def dense(self, width: int, rows: range) -> NDArray[np.float32]:
         """(len(rows), width, 2) float32: where the pixels of some rows of an image go; all must lie on the lattice."""
         tall, wide = self.nodes.shape[:2]
-        x = _bands(np.arange(width), self.origin[0], self.step, wide)
-        y = _bands(np.arange(rows.start, rows.stop), self.origin[1], self.step, tall)
+        x = bands(np.arange(width), self.origin[0], self.step, wide)
+        y = bands(np.arange(rows.start, rows.stop), self.origin[1], self.step, tall)
         return np.stack([y @ self.nodes[..., c] @ x.T for c in (0, 1)], axis=-1)
 
     def foldless(self) -> bool:
@@ -249,8 +249,8 @@ def _spline(t: Points) -> tuple[Points, Points]:
     return weights, slopes
 
 
-def _bands(at: NDArray[np.intp], origin: float, step: float, n: int) -> NDArray[np.float32]:
-    """(len(at), n) float32: weights of the n nodes for each whole coordinate."""
+def bands(at: NDArray[np.intp], origin: float, step: float, n: int) -> NDArray[np.float32]:
+    """(len(at), n) float32: weights of the n nodes of a cubic B-spline for each whole coordinate."""
     t = (at - origin) / step
     cell = np.clip(np.floor(t), 1, n - 3).astype(np.intp)
     weights, _ = _spline(t - cell)

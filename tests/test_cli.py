@@ -67,7 +67,9 @@ def test_every_flag_says_what_it_is_and_fills_its_field() -> None:
         assert action.help is not argparse.SUPPRESS
         assert len(action.help) > 8, action.option_strings
     flags = {action.dest for action in actions}
-    assert flags - {"config", "dump_config", "list", "list_effects", "quiet", "version"} == {f.name for f in fields(Config)}
+    assert flags - {"config", "dump_config", "list", "list_effects", "quiet", "version"} == {
+        f.name for f in fields(Config)
+    }
     text = parser().format_help()
     for unit in ("mm/s", "mm/mV", "Hz", "25.4 mm", " s "):
         assert unit in text
@@ -86,7 +88,8 @@ def test_dumped_configuration_reads_back_the_same(tmp_path: Path, capsys: Captur
         "--precordial-gain", "5", "--seconds", "4", "--pulse", "none", "--long", "cut",
         "--pages-per-record", "3", "--style", str(style),
         "--dpi", "72,100-300", "--recipe", f"{recipe},clean", "--severity", "0,0.2-.8", "--effect", "Curl",
-        "--effect", "Perspective(tilt=[5, 20], pan=3)", "--export", "yolo,coco", "--out", "pages", "--format", "webp", "--quality", "80",
+        "--effect", "Perspective(tilt=[5, 20], pan=3)", "--export", "yolo,coco", "--out", "pages",
+        "--format", "webp", "--quality", "80",
         "--write", "masks,csv", "--seed", "11", "--workers", "0", "--no-resume", "--download",
     ]  # fmt: skip
     assert main([*args, "--dump-config"]) == 0

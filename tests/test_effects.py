@@ -16,7 +16,7 @@ import pytest
 from ecg_image_kit import STANDARD_LEADS, Layout, Page, PageError, Record, Style, UsageError, open_source, render
 from ecg_image_kit.effects import EFFECTS, STAGES, Effect, Grows, OneOf, Range, apply, draw, effect_of, replay
 from ecg_image_kit.effects.base import number
-from ecg_image_kit.effects.geometry import Crop, Curl, Folds, GeometryEffect, Perspective, Rotation
+from ecg_image_kit.effects.geometry import Crop, Curl, Folds, GeometryEffect, Lamp, Perspective, Rotation
 from ecg_image_kit.recipes import RECIPES, Recipe, recipe_of
 from ecg_image_kit.warp import Homography
 
@@ -124,7 +124,7 @@ def test_recipes_keep_the_truth_on_the_ink(recipe: str, record: Record) -> None:
 
 
 def test_a_planted_error_of_half_a_pixel_fails(steps: Record) -> None:
-    right = apply(truth.lines_only(steps), [Curl(seed=1, rise=10.0, direction=5.0, shape="arch", severity=1.0)])
+    right = apply(truth.lines_only(steps), [Curl(rise=10.0), Lamp(strength=0.0)])
     moved = replace(right, mm_to_px=right.mm_to_px.then(Homography.affine(1, 0, 0.5, 0, 1, 0.5)))
     good, bad = truth.line_errors(right), truth.line_errors(moved)
     assert good.std() < truth.SPREAD and abs(good.mean()) < truth.BIAS
@@ -298,7 +298,7 @@ def test_recipes_from_files(tmp_path: Path) -> None:
         ("steps: Crumple", "expected a list of steps"),
         ("effects: [Crumple]", "expected steps, and about"),
         ("steps: [{pick: {Crumple: -1}}]", "weight above 0"),
-        ("steps: [{Crumple: {depth: 99}}]", "expected 0 to 10 mm"),
+        ("steps: [{Crumple: {angle: 99}}]", "expected 0 to 40 degrees"),
         ("steps: [", "cannot be read"),
     ],
 )

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,11 +19,13 @@ import cv2
 import numpy as np
 import pytest
 
-from ecg_image_kit import STANDARD_LEADS, Page, Record, RecordError, UsageError
+from ecg_image_kit import STANDARD_LEADS, EcgError, Page, Record, RecordError, UsageError
 from ecg_image_kit.config import Config
 from ecg_image_kit.generate import generate, pages
 from ecg_image_kit.page import FORMATS
 from ecg_image_kit.plan import items
+
+ROOT = Path(__file__).resolve().parents[1]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about its use of pandas
@@ -393,3 +399,151 @@ def test_a_source_that_cannot_travel_is_refused_with_workers(tmp_path: Path) -> 
 
     with pytest.raises(UsageError, match="workers=1"):
         generate(small(out=tmp_path, workers=2), source=Local({"r": ecg()}))
+
+
+@dataclass(frozen=True)
+class Deadly(Memory):
+    """Ends the process that loads a record called deadly, or (once) unlucky, or that makes the first page of lethal."""
+
+    log: Path = Path()
+
+    def load(self, name: str) -> Record:
+        deaths = self.log / name
+        if name == "deadly" or (name == "unlucky" and not deaths.exists()):
+            with deaths.open("a") as stream:
+                stream.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "lethal":
+            save = Page.save
+
+            def deadly(page: Page, path: Path, **options: Any) -> None:
+                if path.stem == "lethal_00":
+                    os._exit(3)
+                save(page, path, **options)
+
+            Page.save = deadly  # type: ignore[method-assign,assignment] # in the worker only
+        return super().load(name)
+
+
+def test_a_worker_that_dies_loses_only_its_page(tmp_path: Path) -> None:
+    names = ("a", "unlucky", "b", "deadly", "c", "lethal", "d")
+    source = Deadly({name: ecg() for name in names}, log=tmp_path)
+    out, seen = tmp_path / "out", []
+    config = small(out=out, workers=2, pages_per_record=2, gain="5-20")
+    summary = generate(config, lambda rows: seen.append(rows[0].record), source)
+    assert seen == list(names)
+    assert (summary.made, summary.kept) == (6 * 2 - 1, 0)
+    assert [record for record, _ in summary.failures] == ["deadly", "lethal"]
+    rows = [row for row in manifest(out) if row["status"] != "ok"]
+    assert [(row["record"], row["copy"]) for row in rows] == [("deadly", "0"), ("lethal", "0")]
+    assert rows[0]["error"].startswith("the worker process died twice (signal 9: probably for want of memory")
+    assert rows[1]["error"].startswith("the worker process died twice (exit code 3: ")
+    assert (tmp_path / "deadly").read_text() == "xx"  # it was tried once more
+    generate(replace(config, out=str(tmp_path / "one"), workers=1), source=Memory(source.records))
+    whole, made = pictures(tmp_path / "one"), pictures(out)
+    assert made == {name: data for name, data in whole.items() if name in made}
+    assert set(whole) - set(made) == {"deadly_00.png", "deadly_01.png", "lethal_00.png"}
+    # The next run has another try at what failed.
+    assert generate(replace(config, workers=1), source=Memory(source.records)).made == 3
+    assert pictures(out) == whole
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in images(folder)}
+
+
+@dataclass(frozen=True)
+class Stillborn(Memory):
+    """Ends every process that it is sent to."""
+
+    def __setstate__(self, state: object) -> None:
+        os._exit(4)
+
+
+def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EcgError, match=r"exit code 4.*__main__.*workers=1"):
+        generate(small(out=tmp_path, workers=2), source=Stillborn({"a": ecg(), "b": ecg()}))
+
+
+@dataclass(frozen=True)
+class FullDisk(Memory):
+    """Makes it look as if nothing more could be written."""
+
+    def load(self, name: str) -> Record:
+        def full(*args: object, **options: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        Page.save = full  # type: ignore[method-assign] # in the worker only
+        return super().load(name)
+
+
+def test_a_full_disk_stops_the_workers(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space"):
+        generate(small(out=tmp_path, workers=2), source=FullDisk({"a": ecg(), "b": ecg()}))
+    assert manifest(tmp_path) == []
+
+
+BENT = {
+    "recipe": {"mine": ["0.5 Curl | Lens", "0.5 Rotation", "Yellowing", "Vignette | Gradient", "0.5 SensorNoise"]},
+    "severity": "0.2-0.8", "effect": ["Perspective(tilt=[5, 20])"], "dpi": 40, "gain": "5-20", "format": "auto",
+}  # fmt: skip
+
+
+def start(out: Path, **more: Any) -> subprocess.Popen[str]:
+    """The command with two workers, in a process group of its own; it has made a page or two."""
+    (out.parent / "set.yaml").write_text(json.dumps({**BENT, **more, "workers": 2, "out": str(out)}))
+    command = [sys.executable, "-m", "ecg_image_kit", "--config", str(out.parent / "set.yaml")]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    running = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until(lambda: len(images(out)) >= 2 or running.poll() is not None)
+    return running
+
+
+def images(folder: Path) -> list[Path]:
+    return [path for kind in FORMATS for path in folder.glob(f"*.{kind}")]
+
+
+def until(done: Any, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def left_of(group: int) -> list[str]:
+    """Processes of a group that are not over."""
+    found = subprocess.run(["ps", "-eo", "pgid,stat,args"], capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 2) for line in found.splitlines()[1:]]
+    return [line[2] for line in lines if int(line[0]) == group and not line[1].startswith("Z")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of process groups")
+def test_interrupted_workers_leave_a_folder_that_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    running = start(out)
+    os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: the workers get it too
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert said == "interrupted; finished pages are kept. Run the same command again to go on.\n"
+    finished = images(out)
+    assert 2 <= len(finished) < 16
+    assert not list(out.glob(".*"))
+    for image in finished:
+        Page.load(image)
+    assert all((out / row["image"]).exists() for row in manifest(out))
+    config = Config.load(tmp_path / "set.yaml")
+    assert generate(config).kept == len(finished)
+    generate(replace(config, out=str(tmp_path / "one"), workers=1))
+    assert contents(out) == contents(tmp_path / "one")
+    assert len({row["severity"] for row in manifest(out)}) > 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups")
+def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
+    running = start(tmp_path / "out", pages_per_record=100)
+    assert len(left_of(running.pid)) >= 3
+    running.kill()
+    running.communicate(timeout=30)
+    until(lambda: not left_of(running.pid))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import PageError
 from ..page import Page
-from . import geometry, ink, light, marks, optics, paper, scanner, scene  # noqa: F401 - they enter EFFECTS
+from . import codec, geometry, ink, light, marks, optics, paper, scanner, scene  # noqa: F401 - they enter EFFECTS
 from .base import EFFECTS, FLAT, STAGES, Effect, Grows, OneOf, Range, children, draw, effect_of
 from .geometry import GeometryEffect, bend
 

@@ -5,7 +5,8 @@
     >>> page = apply(page, [drawn])                      # a pure function of page and drawn effect
 
 Python, YAML and the command line describe the same object: ``Perspective(tilt=Range(5, 20))``,
-``Perspective: {tilt: [5, 20]}``, ``--effect "Perspective(tilt=[5, 20])"``.
+``Perspective: {tilt: [5, 20]}``, ``--effect "Perspective(tilt=[5, 20])"``; what follows severity is
+``Grows(0, 20)``, ``{mild: 0, severe: 20}``, ``Grows(0, 20)``.
 
 To write one, subclass ``Effect`` in a module of this package: its first docstring line is what ``--list-effects``
 shows, ``stage`` says when it happens, fields come from ``number`` and ``word``, and ``paint`` returns a new page.
@@ -129,9 +130,14 @@ class Effect:
         for f in fields(self):
             value = getattr(self, f.name)
             if value != f.default or self.is_drawn:
-                plain = [value.low, value.high] if isinstance(value, Range) else value
-                values[f.name] = list(value.options) if isinstance(value, OneOf) else plain
-        return {type(self).__name__: {key: value for key, value in values.items() if not isinstance(value, Grows)}}
+                if isinstance(value, Range):
+                    value = [value.low, value.high]
+                elif isinstance(value, Grows):
+                    value = {"mild": value.mild, "severe": value.severe, "signed": value.signed}
+                elif isinstance(value, OneOf):
+                    value = list(value.options)
+                values[f.name] = value
+        return {type(self).__name__: values}
 
 
 def _checked(effect: str, name: str, about: Mapping[str, Any], value: Any) -> Any:
@@ -145,6 +151,8 @@ def _checked(effect: str, name: str, about: Mapping[str, Any], value: Any) -> An
         return words[0] if len(words) == 1 else OneOf(tuple(words))
     if isinstance(value, list | tuple) and len(value) == 2:
         value = Range(*value)
+    if isinstance(value, Mapping) and {"mild", "severe"} <= set(value) <= {"mild", "severe", "signed"}:
+        value = Grows(**value)
     ends = {Range: ("low", "high"), Grows: ("mild", "severe")}.get(type(value), ())
     numbers = [getattr(value, end) for end in ends] or [value]
     low, high = about["low"], about["high"]
@@ -229,14 +237,27 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
             return node.id, {}
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
             raise ValueError
-        values = {}
-        for part in node.keywords:
-            if part.arg is None:
-                raise ValueError
-            value = part.value
-            values[part.arg] = value.id if isinstance(value, ast.Name) else ast.literal_eval(value)
-        return node.func.id, values
-    except (SyntaxError, ValueError):
+        return node.func.id, _keywords(node)
+    except (SyntaxError, ValueError, TypeError):
         raise UsageError(
             f"effect {text!r}; expected Name or Name(field=value, ...), such as Perspective(tilt=20)."
         ) from None
+
+
+def _keywords(call: ast.Call) -> dict[str, Any]:
+    """The keyword arguments of a call: numbers, words with or without quotes, lists of them, Grows(...), Range(...)."""
+    values: dict[str, Any] = {}
+    for part in call.keywords:
+        if part.arg is None:
+            raise ValueError
+        value = part.value
+        if isinstance(value, ast.Name):
+            values[part.arg] = value.id
+        elif isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in ("Grows", "Range"):
+            kind: Any = {"Grows": Grows, "Range": Range}[value.func.id]
+            values[part.arg] = kind(*map(ast.literal_eval, value.args), **_keywords(value))
+        elif isinstance(value, ast.List):
+            values[part.arg] = [v.id if isinstance(v, ast.Name) else ast.literal_eval(v) for v in value.elts]
+        else:
+            values[part.arg] = ast.literal_eval(value)
+    return values

@@ -7,7 +7,7 @@ it rises it covers less ground) and shades; a camera projects it, a lens distort
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import PageError
 from ..page import Page
-from ..warp import Chain, Homography, Mesh, Points, fit_homography
+from ..warp import Homography, Mesh, Points, bands, fit_homography
 from . import fields as fl
 from .base import Effect, Grows, OneOf, Range, number, word
 
@@ -28,7 +28,7 @@ F = NDArray[np.float32]
 _FINE = 0.5  # mm between points of the height field
 _NODE = 4  # of them between nodes of the sheet's mesh
 _MARGIN = 0.2  # of the sheet's longer side that the height field goes on beyond its edges
-_MESH_MM = 1.6  # between nodes of the picture's mesh
+_MESH_MM = 2.4  # between nodes of the picture's mesh
 _STEEPEST = 0.8  # slope (rise over paper length) at which paper still lies one-to-one under the camera
 
 
@@ -70,12 +70,23 @@ class Scene:
 
     def _axis(self, length: float) -> D:
         beyond = np.ceil(_MARGIN * max(self.width, self.height) / _FINE) * _FINE
-        n = int(np.ceil((length + 2 * beyond) / _FINE / _NODE)) * _NODE + 1
+        n = max(4, int(np.ceil((length + 2 * beyond) / _FINE / _NODE))) * _NODE + 1
         return np.asarray(np.arange(n) * _FINE - beyond, np.float64)
 
     def raised(self, z: D) -> Scene:
         """With the heights (rows, columns) mm added."""
         return replace(self, z=z if self.z is None else self.z + z)
+
+    def coarse(self, every: int) -> tuple[D, D]:
+        """(1, n) x and (m, 1) y mm of each ``every``-th point of the lattice, for heights that are smooth enough."""
+        return self.x[None, ::every], self.y[::every, None]
+
+    def raised_coarsely(self, z: NDArray[np.floating[Any]], every: int) -> Scene:
+        """``raised`` by heights on the ``coarse`` lattice, as a spline (resized, they would ripple in the light)."""
+        down, across = (
+            bands(np.arange(n), 0.0, every, m) for n, m in ((self.y.size, len(z)), (self.x.size, z.shape[1]))
+        )
+        return self.raised(np.asarray(down @ z.astype(np.float32) @ across.T, np.float64))
 
     def shifted(self, shift: D) -> Scene:
         """With the displacement (rows, columns, 2) mm added."""
@@ -185,8 +196,10 @@ class GeometryEffect(Effect):
 def bend(page: Page, effects: Sequence[GeometryEffect]) -> Page:
     """The page through all of these drawn effects in their order, resampled once.
 
+    Where the camera would see parts of the sheet hidden behind others, the sheet is flattened until it sees all of it.
+
     Raises:
-        PageError: the effects together would hide parts of the sheet behind others, so that there is no truth.
+        PageError: effects other than heights fold the sheet over itself, so that there is no truth.
     """
     height, width = page.image.shape[:2]
     k = page.px_per_mm
@@ -195,17 +208,20 @@ def bend(page: Page, effects: Sequence[GeometryEffect]) -> Page:
         scene = effect.bend(scene)
     # The scene's mm are the image's own; where the sheet lies in it is the page's business.
     to_px = Homography.dpi(25.4 * k)
-    if scene.z is not None:
-        page = replace(page, image=fl.multiply(page.image, _over_sheet(scene, scene.light(), (height, width))))
     if scene.planar:
         warp: Any = Homography(scene.homography().matrix @ to_px.inverse.matrix)
-    else:
+        return page.warp(warp, scene.size, scene.fill, history=())
+    for _ in range(8):
         mesh = scene.mesh()
         inner = Mesh(to_px(mesh.nodes.astype(np.float64)), mesh.origin, mesh.step)
-        if not inner.foldless():
-            raise PageError("these effects together hide parts of the sheet behind others. Use lower severities.")
-        warp = inner.inverse
-    return page.warp(warp, scene.size, scene.fill, history=())
+        if inner.foldless():
+            break
+        if scene.z is None:
+            raise PageError("these effects together fold the sheet over itself. Use lower severities.")
+        scene = replace(scene, z=0.75 * scene.z)
+    if scene.z is not None:
+        page = replace(page, image=fl.multiply(page.image, _over_sheet(scene, scene.light(), (height, width))))
+    return page.warp(inner.inverse, scene.size, scene.fill, history=())
 
 
 def _over_sheet(scene: Scene, field: F, shape: tuple[int, int]) -> F:
@@ -297,20 +313,19 @@ class Curl(GeometryEffect):
 
     def bend(self, scene: Scene) -> Scene:
         angle = np.deg2rad(self.direction)
-        along = np.cos(angle) * (scene.x[None, :] - scene.width / 2) + np.sin(angle) * (
-            scene.y[:, None] - scene.height / 2
-        )
+        x, y = scene.coarse(8)
+        along = np.cos(angle) * (x - scene.width / 2) + np.sin(angle) * (y - scene.height / 2)
         half = 0.5 * (abs(np.cos(angle)) * scene.width + abs(np.sin(angle)) * scene.height)
         t = np.clip(along / half, -1.6, 1.6)
         offset = self.rng().uniform(-0.4, 0.4)
-        profile = {
-            "arch": 1.0 - 0.9 * (t - offset * 0.5) ** 2,
-            "dip": 0.9 * (t - offset * 0.5) ** 2,
-            "edge": np.logaddexp(0.0, 7.0 * (t - 0.5 + 0.3 * offset)) / 3.5,
-            "s": 0.5 * np.sin(1.9 * (t + offset)),
-            "wave": 0.25 * np.sin(5.0 * (t + offset)) + 0.15 * np.sin(9.0 * t + 1.0),
-        }[self.shape]
-        return scene.raised(np.asarray(self.rise * profile, np.float64))
+        profile: dict[str, Callable[[], D]] = {
+            "arch": lambda: 1.0 - 0.9 * (t - offset * 0.5) ** 2,
+            "dip": lambda: 0.9 * (t - offset * 0.5) ** 2,
+            "edge": lambda: np.logaddexp(0.0, 7.0 * (t - 0.5 + 0.3 * offset)) / 3.5,
+            "s": lambda: 0.5 * np.sin(1.9 * (t + offset)),
+            "wave": lambda: 0.25 * np.sin(5.0 * (t + offset)) + 0.15 * np.sin(9.0 * t + 1.0),
+        }
+        return scene.raised_coarsely(self.rise * profile[self.shape](), 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,10 +354,11 @@ class Folds(GeometryEffect):
         if self.pattern == "free":
             lines += [(rng.uniform(0.15, 0.85) * w, rng.uniform(0.15, 0.85) * h, rng.uniform(0, 180))
                       for _ in range(self.count)]  # fmt: skip
-        z = np.zeros((scene.y.size, scene.x.size))
+        u, v = scene.coarse(2)
+        z = np.zeros((v.size, u.size))
         for k, (x, y, degrees) in enumerate(lines):
             a = np.deg2rad(degrees)
-            across = -np.sin(a) * (scene.x[None, :] - x) + np.cos(a) * (scene.y[:, None] - y)
+            across = -np.sin(a) * (u - x) + np.cos(a) * (v - y)
             sign = -1.0 if k % 2 or rng.random() < 0.5 else 1.0
             slope = np.tan(np.deg2rad(self.angle)) * rng.uniform(0.6, 1.0)
             # Near the crease a soft corner; further away the paper's own weight bends it back to the table.
@@ -351,7 +367,7 @@ class Folds(GeometryEffect):
             z += sign * slope * reach * (1.0 - np.exp(-corner / reach))
             # The fibres broken by the fold stand up as a thin ridge, which is what is seen of it from afar.
             z += 1.2 * slope * self.sharpness * np.exp(-((across / (0.6 * self.sharpness)) ** 2))
-        return scene.raised(z)
+        return scene.raised_coarsely(z, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,7 +380,7 @@ class Crumple(GeometryEffect):
 
     def bend(self, scene: Scene) -> Scene:
         rng = self.rng()
-        x, y = scene.x[::2], scene.y[::2]
+        x, y = (axis.ravel() for axis in scene.coarse(2))
         z = np.zeros((y.size, x.size), np.float32)
         # Paper takes a ball's shape by straight creases, ever shorter and closer, flat between (Witten, Rev. Mod. Phys.
         # 79, 2007).
@@ -377,8 +393,7 @@ class Crumple(GeometryEffect):
                 length, reach = facet * rng.uniform(0.6, 2.2), facet * rng.uniform(0.25, 0.7)
                 _crease(z, x, y, centre, rng.uniform(0, np.pi), slope, length, reach)
         rise = 0.05 * self.angle * fl.fractal(rng, z.shape, np.ptp(x) / self.size / 2, 2)
-        z = fl.resize(z + rise, (2 * y.size, 2 * x.size), cv2.INTER_CUBIC)[: scene.y.size, : scene.x.size]
-        return scene.raised(np.asarray(z, np.float64))
+        return scene.raised_coarsely(z + rise, 2)
 
 
 def _crease(
@@ -409,20 +424,20 @@ class Wrinkles(GeometryEffect):
 
     def bend(self, scene: Scene) -> Scene:
         rng = self.rng()
-        shape = scene.y.size, scene.x.size
-        z = np.zeros(shape)
+        x, y = scene.coarse(2)
+        shape = y.size, x.size
+        z = np.zeros(shape, np.float32)
         ripple = fl.smooth(rng, shape, 14) * 3.0
         for _ in range(self.count):
-            cx, cy = rng.uniform(0, scene.width), rng.uniform(0, scene.height)
-            a = rng.uniform(0, np.pi)
-            u, v = scene.x[None, :] - cx, scene.y[:, None] - cy
-            along, across = np.cos(a) * u + np.sin(a) * v, -np.sin(a) * u + np.cos(a) * v + ripple
-            length, width = rng.uniform(15, 70), rng.uniform(1.5, 4.0)
-            fade = np.exp(-((along / length) ** 2))
-            z += self.depth * rng.uniform(0.3, 1.0) * rng.choice([-1, 1]) * fade * np.exp(-np.abs(across) / width)
-        z = np.asarray(cv2.GaussianBlur(z, (0, 0), 1.0), np.float64)
-        z += 0.25 * self.depth * fl.fractal(rng, shape, 9, 3)
-        return scene.raised(z)
+            a, length, width = rng.uniform(0, np.pi), rng.uniform(15, 70), rng.uniform(1.5, 4.0)
+            u, v = x - rng.uniform(0, scene.width), y - rng.uniform(0, scene.height)
+            near = np.ix_(np.abs(v[:, 0]) < 2.5 * length, np.abs(u[0]) < 2.5 * length)
+            p, q = (w.astype(np.float32) for w in (u[:, near[1][0]], v[near[0][:, 0]]))
+            along, across = np.cos(a) * p + np.sin(a) * q, np.cos(a) * q - np.sin(a) * p + ripple[near]
+            height = self.depth * rng.uniform(0.3, 1.0) * rng.choice([-1, 1])
+            z[near] += np.float32(height) * np.exp(-((along / length) ** 2) - np.abs(across) / np.float32(width))
+        z = np.asarray(cv2.GaussianBlur(z, (0, 0), 0.6), np.float32)
+        return scene.raised_coarsely(z + 0.25 * self.depth * fl.fractal(rng, shape, 9, 3), 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -585,6 +600,3 @@ class Pad(GeometryEffect):
         x, y = round(width * self.left), round(height * self.top)
         size = (x + width + round(width * self.right), y + height + round(height * self.bottom))
         return replace(scene.framed(Homography.affine(1, 0, x, 0, 1, y), size), fill=(self.grey,) * 3)
-
-
-__all__ = ["Chain", "GeometryEffect", "Scene", "bend"]

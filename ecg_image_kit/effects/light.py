@@ -46,7 +46,7 @@ class Gradient(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class Shadow(Effect):
-    """The shadow of a hand, of the phone, of the person's head, or of an edge, falls on the sheet."""
+    """The shadow of a hand, the phone, the person's head or an edge falls on the sheet."""
 
     stage: ClassVar[str] = "light"
     depth: float = number(Grows(0.04, 0.62), 0, 0.95, "darkening in its core")
@@ -102,7 +102,7 @@ class Blinds(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class Glare(Effect):
-    """A window, a lamp or a tube reflected by glossy paper; where it saturates, ink cannot be seen."""
+    """A window, lamp or tube mirrored by glossy paper; where it saturates, ink is lost."""
 
     stage: ClassVar[str] = "light"
     strength: float = number(Grows(0.04, 1.25), 0, 3, "share of white light in its middle; from 0.92 on ink is lost")
@@ -120,10 +120,11 @@ class Glare(Effect):
         shape = _reflection(rng, x - centre[0], y - centre[1], self.kind, self.size)
         mask = cv2.GaussianBlur(shape, (0, 0), max(0.8, self.softness * self.size * max(x.shape) / 2))
         mask = np.asarray(mask / max(float(mask.max()), 1e-6), np.float32)
-        around = cv2.GaussianBlur(mask, (0, 0), max(1.0, 1.5 * self.size * max(x.shape)))
+        coarse = cv2.resize(mask, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        halo = fl.resize(cv2.GaussianBlur(coarse, (0, 0), max(0.8, 0.4 * self.size * max(x.shape))), mask.shape)
         # Paper's own grain breaks the reflection up a little; no reflection is quite even.
         uneven = 1.0 + 0.1 * fl.smooth(rng, x.shape, 6)
-        return _whitened(page, self.strength * (0.9 * mask * uneven + 0.1 * around / max(float(around.max()), 1e-6)))
+        return _whitened(page, self.strength * (0.9 * mask * uneven + 0.1 * halo / max(float(halo.max()), 1e-6)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ class Vignette(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class ColourCast(Effect):
-    """The colour of the light, as far as the camera's white balance leaves it; it may differ from side to side."""
+    """The light's colour, as far as white balance leaves it; it may differ from side to side."""
 
     stage: ClassVar[str] = "light"
     temperature: float = number(Range(2700, 9000), 1500, 20000, "of the light; 6500 is neutral", "K")
@@ -188,7 +189,7 @@ class ColourCast(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure(Effect):
-    """Exposed too short, and toned as phones do: paper turns grey, black is lifted, contrast changes."""
+    """Exposed too short, and toned by the phone: grey paper, lifted black, other contrast."""
 
     stage: ClassVar[str] = "light"
     stops: float = number(Grows(-0.05, -1.7), -6, 6, "of light, against white paper being white")
@@ -270,10 +271,14 @@ def hiding(
     inside = np.pad((alpha >= level).astype(np.uint8), grow + 1)
     if grow:
         inside = np.asarray(cv2.dilate(inside, np.ones((2 * grow + 1,) * 2, np.uint8)), np.uint8)
+    contours, tree = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = [cv2.approxPolyDP(c, 0.4, True).reshape(-1, 2).astype(np.float64) for c in contours]
     boxes = []
-    for contour in cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-        corners = cv2.approxPolyDP(contour, 0.4, True).reshape(-1, 2).astype(np.float64)
-        if len(corners) >= 3:
+    for k, ring in enumerate(rings):
+        if tree[0, k, 3] < 0 and len(ring) >= 3:
+            # A hole is joined to the outline by a cut that is gone over twice, which the even-odd rule does not see.
+            holes = [r for r, link in zip(rings, tree[0], strict=True) if link[3] == k and len(r) >= 3]
+            corners = np.concatenate([ring, *(p for hole in holes for p in (ring[:1], hole, hole[:1])), ring[:1]])
             px = (corners - grow - 1 + 0.5) * steps - 0.5 + np.array(origin)
             boxes.append(Box(kind, page.mm_to_px.inverse(px), hides=True))
     return tuple(boxes)

@@ -66,15 +66,13 @@ class _Sheet:
         """A size in mm, or less on a small sheet."""
         return min(mm, share * self.short)
 
-    def ink(
-        self, strokes: Sequence[D], pen: Pen, rng: np.random.Generator, kind: str, text: str = "", seen: bool = True
-    ) -> None:
+    def ink(self, strokes: Sequence[D], pen: Pen, rng: np.random.Generator, kind: str, text: str = "") -> None:
         """Draw strokes (N, 3) mm and note the box."""
         if not strokes:
             return
-        hw.ink(self.image, strokes, self.page.mm_to_px, self.k, pen, rng)
-        if seen:
-            self.box(kind, hw.hull(np.vstack(strokes), 0.5 * pen.width + 1.5 * pen.wet + 0.6 / self.k), text)
+        # Textures have generators of their own: how much they draw depends on the resolution.
+        hw.ink(self.image, strokes, self.page.mm_to_px, self.k, pen, rng.spawn(1)[0])
+        self.box(kind, hw.hull(np.vstack(strokes), 0.5 * pen.width + 1.5 * pen.wet + 0.6 / self.k), text)
 
     def box(self, kind: str, outline: D, text: str = "", hides: bool = False) -> None:
         self.boxes.append(Box(kind, outline, text, hides))
@@ -96,8 +94,10 @@ class _Sheet:
         """(rows, columns) 0 to 1: how much is printed in each cell; the grid, which is everywhere, does not count."""
         if self._full is None:
             columns, rows = np.maximum(np.ceil(self.size / self._pitch), 1).astype(int)
-            # Every other row is enough, and coloured grids are hardly seen in their brightest channel.
-            small = cv2.resize(self.image[::2], (int(columns), int(rows)), interpolation=cv2.INTER_AREA).max(axis=2)
+            # Some of the pixels are enough, and coloured grids are hardly seen in their brightest channel.
+            step = max(1, int(self.k / 3.5))
+            some = np.ascontiguousarray(self.image[::step, ::step])
+            small = cv2.resize(some, (int(columns), int(rows)), interpolation=cv2.INTER_AREA).max(axis=2)
             base = float(np.median(small))
             self._full = np.clip((base - small.astype(np.float64)) / max(base * 0.25, 8.0), 0, 1)
         return self._full
@@ -187,7 +187,7 @@ def _turn(points: D, degrees: float, to: D | Sequence[float] = (0.0, 0.0)) -> D:
 
 def _by_hand(path: D, rng: np.random.Generator, shake: float = 0.12, press: float = 0.5, taper: float = 1.0) -> D:
     """(N, 3): a path in mm as a hand draws it: smooth wobbles of about ``shake`` mm, and pressure."""
-    p = hw._dense(path, 0.25)
+    p = hw.resampled(path, 0.25)
     n = len(p)
     knots = max(4, int(n * 0.25 / 6) + 3)
     at = np.linspace(0, knots - 1, n)
@@ -261,7 +261,7 @@ def _written(
 
 @dataclass(frozen=True, kw_only=True)
 class Handwriting(Effect):
-    """Notes by hand in one hand and one pen: findings, values, dates, initials; beside or over the traces."""
+    """Notes by hand, in one hand and one pen: findings, values, dates, initials."""
 
     stage: ClassVar[str] = "marks"
     notes: int = _count(10, "how many notes")
@@ -337,7 +337,7 @@ def _signed(name: str, rng: np.random.Generator) -> Strokes:
         tail = [[ups[-1] + rng.uniform(0.4, 1.6), rng.uniform(-0.3, 0.1)]]
         wave = np.vstack([np.stack([ups, high], axis=-1), tail])
         wave[:, 0] -= 0.12 * (np.arange(len(wave)) % 2)
-        path = hw.soften(hw._dense(hw._curve(wave), 0.045), 1.5)
+        path = hw.soften(hw.resampled(hw.curve_through(wave), 0.045), 1.5)
         path[:, 0] -= 0.35 * path[:, 1]
         strokes.append(np.column_stack([path, hw.pressure(path, 0.6, 0.6, rng)]))
         end = wave[-1]
@@ -346,7 +346,7 @@ def _signed(name: str, rng: np.random.Generator) -> Strokes:
         under = np.array([end, end + np.array([0.15, 0.1]), [end[0] * 0.4, y], [rng.uniform(-0.2, 0.3), y + 0.1]])
         if rng.random() < 0.5:
             under = np.vstack([under, [[0.1, y + 0.2], [end[0] * rng.uniform(0.6, 1.3), y + rng.uniform(0, 0.25)]]])
-        path = hw._dense(hw._curve(under), 0.045)
+        path = hw.resampled(hw.curve_through(under), 0.045)
         strokes.append(np.column_stack([path, hw.pressure(path, 0.5, 0.8, rng)]))
     return strokes
 
@@ -486,7 +486,7 @@ class Underline(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class Caliper(Effect):
-    """Intervals measured by hand: marks at two beats, a line or bracket between them, and a number."""
+    """Intervals measured by hand: marks at beats, a line or bracket between, and a number."""
 
     stage: ClassVar[str] = "marks"
     count: int = _count(5, "how many")
@@ -720,7 +720,7 @@ _PLACES = ("INKWELL CLINIC", "SMUDGE HOSPITAL", "DOODLE INFIRMARY", "BLOTCH HEAR
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp(Effect):
-    """Rubber stamps, rectangular or round, with uneven ink: RECEIVED, COPY, a made-up place and a date."""
+    """Rubber stamps in uneven ink, framed or round: RECEIVED, COPY, a made-up place, a date."""
 
     stage: ClassVar[str] = "marks"
     count: int = _count(3, "how many")
@@ -744,13 +744,15 @@ class Stamp(Effect):
             angle = self.tilt + rng.normal(0, 2)
             extent = np.array(rubber.shape[1::-1]) / fine
             at = sheet.place(extent, rng, self.over, str(rng.choice(["top", "bottom", ""])))
-            laid = _lay(sheet, _stamped(rubber, fine, self.wear, rng), fine, at, angle)
+            laid = _lay(sheet, _stamped(rubber, fine, self.wear, rng.spawn(1)[0]), fine, at, angle)
             if laid is None:
                 continue
             where, alpha = laid
             sheet.image[where] = fl.dye(sheet.image[where], (colour[0], colour[1], colour[2]), alpha)
-            rows, columns = np.nonzero(rubber)
-            points = (np.stack([columns, rows], axis=-1) + 0.5 - np.array(rubber.shape[1::-1]) / 2) / fine
+            rows = np.flatnonzero(rubber.any(axis=1))
+            ends = [(rubber[rows] > 0).argmax(axis=1), rubber.shape[1] - (rubber[rows, ::-1] > 0).argmax(axis=1)]
+            points = np.vstack([np.stack([end, rows + 0.5], axis=-1) for end in ends])
+            points = (points - np.array(rubber.shape[1::-1]) / 2) / fine
             sheet.box("stamp", _turn(hw.hull(points, 0.2 + 0.6 / sheet.k), angle, at), text)
         return sheet.done()
 
@@ -801,7 +803,7 @@ def _round_stamp(width: float, fine: float, rng: np.random.Generator) -> tuple[f
         start = -strokefont.advance(rim) / 2
         paths = []
         for path in strokefont.strokes(rim):
-            dense = hw._dense(path, 0.1)
+            dense = hw.resampled(path, 0.1)
             a = (dense[:, 0] + start) * size * 1.08 / r
             rho = r - dense[:, 1] * size if upper else r + dense[:, 1] * size
             y = -np.cos(a) if upper else np.cos(a)
@@ -932,7 +934,7 @@ class Sticker(Effect):
             outline = _corners(size, angle, at, cut)
             fine = _fine(sheet)
             ink, text = _label_print(size, fine, rng)
-            _shade(sheet, outline, np.array([0.12, 0.2]), 0.3, rng.uniform(0.15, 0.4))
+            _shade(sheet, outline, np.array([0.1, 0.15]), 0.25, rng.uniform(0.08, 0.22))
             paper = np.array(_LABELS[self.colour]) + rng.normal(0, 2, 3)
             _cover(sheet, outline, (paper[0], paper[1], paper[2]))
             tone = 1 - 0.025 * fl.smooth(rng, (24, 48), 2.5)  # it does not lie quite flat
@@ -1047,16 +1049,21 @@ class Redaction(Effect):
                 size = np.array([sheet.fitting(rng.uniform(10, 45), 0.5), sheet.fitting(rng.uniform(3, 7), 0.2)])
                 at = sheet.place(size, rng, self.over, "top", printed=True)
             if self.style in ("black", "white"):
-                # Done on a computer: on whole pixels.
-                corners = sheet.page.mm_to_px(np.array([at - size / 2, at + size / 2]))
-                box = np.round(corners) + np.array([[-0.5, -0.5], [0.5, 0.5]])
-                px = np.array([box[0], [box[1, 0], box[0, 1]], box[1], [box[0, 0], box[1, 1]]])
-                bar = sheet.page.mm_to_px.inverse(px)
+                bar = _blanked(sheet, at, size, colour)
             else:
                 bar = _brushed(at, size, rng)
-            _cover(sheet, bar, colour)
+                _cover(sheet, bar, colour)
             sheet.box("redaction", bar, hides=True)
         return sheet.done()
+
+
+def _blanked(sheet: _Sheet, at: D, size: D, colour: RGB) -> D:
+    """Fill a bar as a computer does, on whole pixels. Its corners (4, 2) mm."""
+    corners = np.round(sheet.page.mm_to_px(np.array([at - size / 2, at + size / 2]))).astype(int)
+    (x0, y0), (x1, y1) = np.clip([corners.min(axis=0), corners.max(axis=0)], 0, np.array(sheet.image.shape[1::-1]) - 1)
+    sheet.image[y0 : y1 + 1, x0 : x1 + 1] = colour
+    edges = np.array([[x0, y0], [x1 + 1, y0], [x1 + 1, y1 + 1], [x0, y1 + 1]], np.float64) - 0.5
+    return np.asarray(sheet.page.mm_to_px.inverse(edges), np.float64)
 
 
 def _brushed(at: D, size: D, rng: np.random.Generator) -> D:

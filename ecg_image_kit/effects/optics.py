@@ -42,11 +42,11 @@ class Defocus(Effect):
             return replace(page, image=soft)
         sharp = _disc_blur(page.image, radius * (1.0 - self.uneven))
         shape = _small(page.image, 64)
-        y, x = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in shape)
+        y, x = ((np.arange(n, dtype=np.float32) + 0.5 - n / 2) / max(shape) for n in shape)
         angle = rng.uniform(0, 2 * np.pi)
         along = np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None]
         # The plane of focus cuts the sheet along a line, somewhere.
-        away = np.abs(along - rng.uniform(-0.5, 0.2)) * 1.6 + 0.12 * fl.smooth(rng, shape, 3)
+        away = np.abs(along - rng.uniform(-0.5, 0.2)) * 1.6 + 0.06 * fl.smooth(rng, shape, 2)
         return replace(page, image=_mixed(sharp, soft, np.clip(away - 0.1, 0.0, 1.0)))
 
 
@@ -71,10 +71,7 @@ class Haze(Effect):
     reach: float = number(Range(0.02, 0.2), 0.005, 1, "how far it goes", "of the longer side")
 
     def paint(self, page: Page) -> Page:
-        height, width = page.image.shape[:2]
-        small = cv2.resize(page.image, _small(page.image, 96)[::-1], interpolation=cv2.INTER_AREA)
-        spread = cv2.GaussianBlur(small, (0, 0), max(0.8, self.reach * max(small.shape[:2])))
-        over = cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR)
+        over = _wide_blur(page.image, self.reach * max(page.image.shape))
         return replace(page, image=_u8(cv2.addWeighted(page.image, 1.0 - self.veil, over, self.veil, 0.0)))
 
 
@@ -86,10 +83,10 @@ class SensorNoise(Effect):
     """Noise of the sensor: shot noise everywhere, read noise in the dark."""
 
     stage: ClassVar[str] = "sensor"
-    amount: float = number(Grows(0.4, 13.0), 0, 60, "standard deviation at middle grey", "grey levels")
+    amount: float = number(Grows(0.4, 10.0), 0, 60, "standard deviation at middle grey", "grey levels")
     grain: float = number(Range(0.4, 1.1), 0, 5, "blur of the noise by demosaicing and scaling", "px")
     read: float = number(Range(0.005, 0.1), 0, 1, "variance of read noise, of that of shot noise in white")
-    colour: float = number(Range(0.2, 0.8), 0, 1, "how much of it differs between the colours")
+    colour: float = number(Range(0.1, 0.65), 0, 1, "how much of it differs between the colours")
 
     def paint(self, page: Page) -> Page:
         rng = self.rng()
@@ -113,8 +110,8 @@ class ChromaNoise(Effect):
     """Blotches of colour, as small sensors have in dim light."""
 
     stage: ClassVar[str] = "sensor"
-    amount: float = number(Grows(0.3, 9.0), 0, 60, "standard deviation", "grey levels")
-    size: float = number(Range(4, 18), 1, 200, "of the blotches", "px")
+    amount: float = number(Grows(0.3, 4.5), 0, 60, "standard deviation", "grey levels")
+    size: float = number(Range(3, 12), 1, 200, "of the blotches", "px")
 
     def paint(self, page: Page) -> Page:
         rng = self.rng()
@@ -172,7 +169,7 @@ class Sharpen(Effect):
     """A phone's sharpening: bright halos beside dark lines."""
 
     stage: ClassVar[str] = "sensor"
-    amount: float = number(Grows(0.05, 2.0), 0, 8, "how far edges are overdone")
+    amount: float = number(Grows(0.05, 1.6), 0, 8, "how far edges are overdone")
     radius: float = number(Range(0.7, 2.2), 0.3, 20, "of the halos (standard deviation)", "px")
 
     def paint(self, page: Page) -> Page:
@@ -227,6 +224,14 @@ def _disc_blur(image: U8, radius: float) -> U8:
         return _u8(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE))
     # A step of the pyramid adds a variance of 2 px^2, without moving anything; the disc's is its radius^2 / 4.
     small = _disc_blur(_u8(cv2.pyrDown(image)), np.sqrt(radius**2 / 4 - 2.0))
+    return _u8(cv2.pyrUp(small, dstsize=image.shape[1::-1]))
+
+
+def _wide_blur(image: U8, sigma: float) -> U8:
+    """The image under a wide Gaussian blur, most of it done on a small copy that lies exactly over the image."""
+    if sigma < 4 or min(image.shape[:2]) < 16:
+        return _u8(cv2.GaussianBlur(image, (0, 0), sigma))
+    small = _wide_blur(_u8(cv2.pyrDown(image)), np.sqrt(sigma**2 / 4 - 0.5))
     return _u8(cv2.pyrUp(small, dstsize=image.shape[1::-1]))
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..page import Box, Page
 from . import fields as fl
 from .base import Effect, Grows, OneOf, Range, number, word
 from .fields import U8, F
+
+D = NDArray[np.float64]
 
 # How much of red, green and blue a scanner sees. A red grid is white in red light and nearly black in green light.
 LAMPS = {
@@ -89,11 +92,34 @@ def levels_of(grey: U8) -> tuple[float, float]:
     return float(min(ink, paper - 40)), float(paper)
 
 
-def dithered(grey: U8, ink: float, paper: float, dark: float) -> U8:
-    """Black and white by error diffusion; from ``dark`` 0 on the paper itself gets dots, below it faint lines go."""
-    white = paper + (paper - ink) * (0.4 * dark - 0.03)
+def dithered(grey: U8, ink: float, paper: float, dark: float, pattern: U8) -> U8:
+    """Black and white by comparing with a pattern of thresholds, laid out as tiles: unlike error diffusion, it does not
+    move lines. From ``dark`` 0 on the paper itself gets dots; below it faint lines go."""
+    white = paper + (paper - ink) * ((0.28 if dark > 0 else 0.8) * dark - 0.03)
     stretched = table(grey, (np.arange(256) - ink) / (white - ink) * 255)
-    return np.asarray(Image.fromarray(stretched).convert("1"), np.uint8) * np.uint8(255)
+    down, across = (-(-n // m) for n, m in zip(grey.shape, pattern.shape, strict=True))
+    tiled = np.tile(pattern, (down, across))[: grey.shape[0], : grey.shape[1]]
+    return np.asarray(cv2.compare(stretched, tiled, cv2.CMP_GT), np.uint8)
+
+
+@lru_cache(maxsize=1)
+def scattered(size: int = 256) -> U8:
+    """(256, 256) thresholds 0 to 254, each equally often, none like its neighbours: high-passed noise, made even."""
+    noise = fl.white(np.random.default_rng(7), (size, size))
+    for _ in range(6):
+        wrapped = cv2.copyMakeBorder(noise, 8, 8, 8, 8, cv2.BORDER_WRAP)
+        noise = noise - np.asarray(cv2.GaussianBlur(wrapped, (0, 0), 1.5), np.float32)[8:-8, 8:-8]
+        rank = np.argsort(np.argsort(noise, axis=None)).reshape(size, size)
+        noise = np.asarray(rank / size**2, np.float32)
+    return np.asarray(noise * 255, np.uint8)
+
+
+def ordered() -> U8:
+    """(8, 8) thresholds in the regular pattern that fax machines halftone with. After Bayer, ICC 1973."""
+    rank = np.zeros((1, 1), np.int64)
+    for _ in range(3):
+        rank = np.block([[4 * rank, 4 * rank + 2], [4 * rank + 3, 4 * rank + 1]])
+    return (rank * 4 + 2).astype(np.uint8)
 
 
 def dropouts(page: Page, image: U8) -> tuple[Box, ...]:
@@ -127,7 +153,7 @@ def _surroundings(grey: U8, px_per_mm: float) -> U8:
     return np.asarray(cv2.dilate(small, np.ones((reach, reach), np.uint8)), np.uint8)
 
 
-def _stretches(mm: NDArray[np.float64], lost: NDArray[np.bool_]) -> list[Box]:
+def _stretches(mm: D, lost: NDArray[np.bool_]) -> list[Box]:
     """A box around each run of lost points (N, 2) mm; shorter gaps between runs are lost with them."""
     at = np.flatnonzero(lost)
     if not at.size:
@@ -173,6 +199,19 @@ def streak(
     lines[begin:end] = (new + 0.5).astype(np.uint8).reshape(lines[begin:end].shape)
 
 
+def specks(image: U8, rng: np.random.Generator, at: D, radius: D, level: Callable[[D], D]) -> None:
+    """Draw, in place, a small ellipse at each point (N, 2) px of an image (H, W); ``level`` of 0 to 1 is its grey."""
+    n = len(at)
+    # Those smaller than a pixel are drawn as pale pixels.
+    seen = np.minimum(1.0, radius / 0.56) ** 2 * rng.uniform(0.5, 1.0, n)
+    axes = np.maximum(radius[:, None] * rng.uniform([0.8, 0.4], [1.4, 1.0], (n, 2)), 0.35)
+    turn = rng.uniform(0, 180, n)
+    for centre, axis, angle, grey in zip(
+        fixed(at).tolist(), fixed(axes).tolist(), turn.tolist(), level(seen).tolist(), strict=True
+    ):
+        cv2.ellipse(image, centre, axis, angle, 0, 360, grey, -1, cv2.LINE_AA, 4)
+
+
 # Scanners
 
 
@@ -189,13 +228,13 @@ class Greyscale(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class BlackWhite(Effect):
-    """Scanned in black and white: every pixel is one or the other, by a threshold or by dithering."""
+    """Scanned in black and white: every pixel is one or the other, by threshold or dither."""
 
     stage: ClassVar[str] = "sensor"
     method: str = word(
         OneOf(("fixed", "adaptive", "dither")),
         ("fixed", "adaptive", "dither"),
-        "one threshold, one for each neighbourhood, or error diffusion",
+        "one threshold, one for each neighbourhood, or dots",
     )
     lamp: str = word(OneOf(("white", "green", "red")), LAMPS, "colour of the light")
     dark: float = number(
@@ -208,10 +247,11 @@ class BlackWhite(Effect):
     def paint(self, page: Page) -> Page:
         grey = grey_of(page.image, self.lamp)
         ink, paper = levels_of(grey)
-        noisy = speckled(self.rng(), soft(grey, 0.05 * page.px_per_mm), self.noise * (paper - ink))
+        noise = self.noise * (paper - ink) * (0.4 if self.method == "dither" else 1.0)  # dots show noise best
+        noisy = speckled(self.rng(), soft(grey, 0.05 * page.px_per_mm), noise)
         cut = paper - (0.5 - self.dark) * (paper - ink)
         if self.method == "dither":
-            bits = dithered(noisy, ink, paper, self.dark)
+            bits = dithered(noisy, ink, paper, self.dark, scattered())
         elif self.method == "adaptive":
             size = round(self.window * page.px_per_mm) // 2 * 2 + 1
             mean = cv2.blur(grey, (min(size, 999), min(size, 999)), borderType=cv2.BORDER_REPLICATE)
@@ -224,7 +264,7 @@ class BlackWhite(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class LampFalloff(Effect):
-    """Brightness that varies across the scan: a dim end of the lamp, a lifted edge, flicker along the way."""
+    """Brightness that varies across the scan: a dim end of the lamp, flicker along the way."""
 
     stage: ClassVar[str] = "sensor"
     falloff: float = number(Grows(0.01, 0.35), 0, 0.9, "darker at the dim end", "of the brightness")
@@ -253,7 +293,7 @@ class LampFalloff(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class ScannerStreaks(Effect):
-    """Straight lines from dirt on a sheet-fed scanner's sensor, dark, bright or coloured, all the way along."""
+    """Straight lines from dirt on a sheet-fed scanner's sensor: dark, bright or coloured."""
 
     stage: ClassVar[str] = "sensor"
     count: int = number(Grows(1, 9), 0, 100, "lines", whole=True)
@@ -289,7 +329,7 @@ class Dust(Effect):
     """Specks, lint and hairs on the scanner's glass."""
 
     stage: ClassVar[str] = "sensor"
-    specks: float = number(Grows(0.1, 6.0), 0, 50, "specks on", "each square cm")
+    specks: float = number(Grows(0.1, 5.0), 0, 50, "specks on", "each square cm")
     hairs: int = number(Grows(0, 20), 0, 200, "hairs and bits of lint", whole=True)
     size: float = number(Range(0.12, 0.35), 0.02, 3, "of larger specks", "mm")
     density: float = number(Grows(0.2, 1.0), 0, 1, "of the densest")
@@ -303,14 +343,10 @@ class Dust(Effect):
         at = np.stack([rng.uniform(0, width, count), rng.uniform(0, height, count)], 1)
         radius = 0.5 * self.size * k * np.clip(rng.lognormal(-0.8, 0.7, count), 0.05, 5)
         kind = rng.choice(3, count, p=[0.5, 0.38, 0.12])
-        for number_, level in enumerate((45.0, 110.0, 250.0)):
+        for which, level in enumerate((45.0, 110.0, 250.0)):
             mask = np.zeros((height, width), np.uint8)
-            chosen = kind == number_
-            for centre, r in zip(at[chosen], radius[chosen], strict=True):
-                # Specks smaller than a pixel are drawn as pale pixels.
-                alpha = 255 * min(1.0, r / 0.56) ** 2 * self.density * rng.uniform(0.5, 1.0)
-                axes = _fixed(np.maximum(r * rng.uniform([0.8, 0.4], [1.4, 1.0]), 0.35))
-                cv2.ellipse(mask, _fixed(centre), axes, rng.uniform(0, 180), 0, 360, int(alpha), -1, cv2.LINE_AA, 4)
+            chosen = kind == which
+            specks(mask, rng, at[chosen], radius[chosen], lambda seen: 255 * self.density * seen)
             _stain(image, mask, level)
         for _ in range(self.hairs):
             self._hair(image, rng, k)
@@ -323,6 +359,8 @@ class Dust(Effect):
         path = np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1) * length / n, axis=0)
         path += rng.uniform(0, 1, 2) * image.shape[1::-1]
         part, offset = _patch(image, path.min(axis=0), path.max(axis=0), 3)
+        if not part.size:  # it curls out of the picture
+            return
         mask = np.zeros(part.shape[:2], np.uint8)
         thick = rng.uniform(0.05, 0.12) * k
         alpha = 255 * min(1.0, thick) * self.density * rng.uniform(0.5, 1)
@@ -330,14 +368,7 @@ class Dust(Effect):
         _stain(part, mask, rng.uniform(30, 130))
 
 
-def _fixed(xy: NDArray[np.float64]) -> tuple[int, int]:
-    """A point in OpenCV's 1/16 px."""
-    return round(float(xy[0]) * 16), round(float(xy[1]) * 16)
-
-
-def _patch(
-    image: U8, low: NDArray[np.float64], high: NDArray[np.float64], margin: float
-) -> tuple[U8, NDArray[np.float64]]:
+def _patch(image: U8, low: D, high: D, margin: float) -> tuple[U8, D]:
     """The part of the image between two points, and where it begins (x, y)."""
     x0, y0 = np.maximum(np.floor(low - margin), 0).astype(int).tolist()
     x1, y1 = np.ceil(high + margin).astype(int).tolist()
@@ -355,7 +386,7 @@ def _stain(image: U8, mask: U8, level: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ScannerLid(Effect):
-    """What a flatbed scanner shows beside the sheet: its white, grey or black lid, and the sheet's own shadow on it."""
+    """What a flatbed scanner shows beside the sheet: its lid, and the sheet's shadow on it."""
 
     stage: ClassVar[str] = "scene"
     lid: str = word(OneOf(("white", "white", "grey", "black")), ("white", "grey", "black"), "its colour")
@@ -372,9 +403,9 @@ class ScannerLid(Effect):
         reach = max(0.5, self.width * page.px_per_mm)
         turn = rng.uniform(0, 2 * np.pi)
         move = np.array([np.cos(turn), np.sin(turn)]) * 0.6 * reach
-        cast = np.zeros((height // 2 + 1, width // 2 + 1), np.uint8)
-        cv2.fillPoly(cast, [fixed((outline + move) / 2)], 255, cv2.LINE_AA, 4)
-        cast = np.asarray(cv2.GaussianBlur(cast, (0, 0), reach / 4), np.uint8)
+        cast = np.zeros((height // 4 + 1, width // 4 + 1), np.uint8)
+        cv2.fillPoly(cast, [fixed((outline + move) / 4)], 255, cv2.LINE_AA, 4)
+        cast = np.asarray(cv2.GaussianBlur(cast, (0, 0), max(reach / 8, 0.3)), np.uint8)
         colour = level * np.clip(1 + rng.normal(0, 0.012, 3), 0, 1.02)
         shade = 1.0 - self.shadow * cast[..., None].astype(np.float32) / 255
         shade *= 1.0 + 0.01 * fl.smooth(rng, cast.shape, 5)[..., None]
@@ -382,7 +413,7 @@ class ScannerLid(Effect):
         return replace(page, image=behind(page.image, outline, np.asarray(bed, np.uint8)))
 
 
-def sheet_outline(page: Page, steps: int = 48) -> NDArray[np.float64]:
+def sheet_outline(page: Page, steps: int = 48) -> D:
     """(4 * steps, 2) px along the sheet's edge, as it lies in the image."""
     t = np.arange(steps) / steps
     z, o = np.zeros(steps), np.ones(steps)
@@ -397,7 +428,7 @@ def fills(page: Page) -> bool:
     return bool(((corners > -0.5) & (corners < [page.layout.width + 0.5, page.layout.height + 0.5])).all())
 
 
-def behind(image: U8, outline: NDArray[np.float64], back: U8) -> U8:
+def behind(image: U8, outline: D, back: U8) -> U8:
     """The image within an outline (N, 2) px, and another one outside it."""
     within = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(within, [fixed(outline)], 255, cv2.LINE_AA, 4)
@@ -410,7 +441,7 @@ def behind(image: U8, outline: NDArray[np.float64], back: U8) -> U8:
     return out
 
 
-def fixed(xy: NDArray[np.float64]) -> NDArray[np.int32]:
+def fixed(xy: D) -> NDArray[np.int32]:
     """Points as OpenCV draws them with a shift of 4: in 1/16 px. Points far outside come nearer."""
     return np.round(np.clip(xy, -1e5, 1e5) * 16).astype(np.int32)
 
@@ -420,7 +451,7 @@ def fixed(xy: NDArray[np.float64]) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, kw_only=True)
 class Photocopy(Effect):
-    """Copied, perhaps many times: hard contrast, uneven toner, dark borders, specks, streaks of the drum."""
+    """Copied, perhaps many times: hard contrast, uneven toner, dark borders, specks, streaks."""
 
     stage: ClassVar[str] = "sensor"
     generations: int = number(Grows(1, 5), 1, 12, "copies of copies", whole=True)
@@ -478,15 +509,11 @@ class Photocopy(Effect):
         at = np.stack([rng.uniform(0, width, count), rng.uniform(0, height, count)], 1)
         # A mark on the drum comes again every turn.
         marks = [np.stack([np.full(9, rng.uniform(0, width)), rng.uniform(0, 75 * k) + 75 * k * np.arange(9)], 1)
-                 for _ in range(round(self.severity * 5) if self.severity else 0)]  # fmt: skip
+                 for _ in range(min(6, round(self.specks)))]  # fmt: skip
         radii = 0.045 * k * np.clip(rng.lognormal(0, 0.75, count), 0.1, 8)
         at = np.concatenate([at, *marks])
         radii = np.concatenate([radii, *(np.full(9, rng.uniform(0.1, 0.3) * k) for _ in marks)])
-        for centre, r in zip(at, radii, strict=True):
-            # Specks smaller than a pixel are drawn as pale pixels.
-            shade = int(255 - 225 * min(1.0, (r / 0.56) ** 2) * rng.uniform(0.5, 1.0))
-            axes = _fixed(np.maximum(r * rng.uniform([0.8, 0.4], [1.4, 1.0]), 0.35))
-            cv2.ellipse(grey, _fixed(centre), axes, rng.uniform(0, 180), 0, 360, shade, -1, cv2.LINE_AA, 4)
+        specks(grey, rng, at, radii, lambda seen: 255 - 225 * seen)
         for _ in range(self.streaks):
             alpha = np.clip(rng.uniform(0.1, 0.45) + 0.2 * rng.standard_normal(60), 0, 0.8).astype(np.float32)
             level = 255.0 if rng.random() < 0.3 else rng.uniform(40, 150)
@@ -504,7 +531,7 @@ class Photocopy(Effect):
         return out
 
 
-def _s_curve(t: NDArray[np.floating], middle: float, slope: float) -> NDArray[np.float64]:
+def _s_curve(t: NDArray[np.floating], middle: float, slope: float) -> D:
     """Levels 0 to 1 steeper by ``slope`` about the middle; 0 and 1 stay."""
     t = np.clip(t, 0, 1)
     s = 1 / (1 + np.exp(-4 * slope * (t - middle)))
@@ -515,7 +542,10 @@ def _s_curve(t: NDArray[np.floating], middle: float, slope: float) -> NDArray[np
 
 @dataclass(frozen=True, kw_only=True)
 class Fax(Effect):
-    """Sent by fax: 8 dots and 3.85 (or 7.7) lines per mm in black and white, with lines lost or repeated on the way."""
+    """Sent by fax: few lines, in black and white, some lost or repeated on the way.
+
+    Dots and lines are whole pixels, so that nothing moves; their number per mm is the nearest that this allows.
+    """
 
     stage: ClassVar[str] = "sensor"
     resolution: str = word(OneOf(("standard", "fine")), FAX_LINES, "3.85 or 7.7 lines per mm")
@@ -532,20 +562,22 @@ class Fax(Effect):
         height, width = grey.shape
         ink, paper = levels_of(grey)
         k = page.px_per_mm
-        lines = max(4, min(height, round(height * FAX_LINES[self.resolution] / k)))
-        dots = max(4, min(width, round(width * FAX_DOTS / k)))
-        small = np.asarray(cv2.resize(grey, (dots, lines), interpolation=cv2.INTER_AREA), np.uint8)
+        # Whole pixels for each dot and line: rounded one by one, they would move lines by up to half a pixel.
+        tall, wide = (max(1, round(k / per_mm)) for per_mm in (FAX_LINES[self.resolution], FAX_DOTS))
+        padded = cv2.copyMakeBorder(grey, 0, -height % tall, 0, -width % wide, cv2.BORDER_REPLICATE)
+        dots = padded.shape[1] // wide, padded.shape[0] // tall
+        small = np.asarray(cv2.resize(padded, dots, interpolation=cv2.INTER_AREA), np.uint8)
         # A line of the fax is as high as a trace is wide: seen through it ink is paler than it was, by about a third.
         ink += (paper - ink) * 0.3
         if self.method == "dither":
-            bits = dithered(small, ink, paper, self.dark)
+            bits = dithered(small, ink, paper, self.dark, ordered())
         else:
             noisy = speckled(rng, small, 0.03 * (paper - ink))
             cut = paper - (0.5 - self.dark) * (paper - ink)
             bits = np.asarray(cv2.threshold(noisy, cut, 255, cv2.THRESH_BINARY)[1], np.uint8)
         self._corrupt(bits, rng)
-        full = np.asarray(cv2.resize(bits, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-        return with_lost(page, rgb_of(full.T if self.feed == "horizontal" else full))
+        full = cv2.resize(bits, padded.shape[::-1], interpolation=cv2.INTER_NEAREST)[:height, :width]
+        return with_lost(page, rgb_of(np.ascontiguousarray(full.T if self.feed == "horizontal" else full)))
 
     def _corrupt(self, bits: U8, rng: np.random.Generator) -> None:
         """Lines replaced, in place, in short bursts; none moves what comes after it."""
