@@ -259,7 +259,11 @@ class Page:
             (self.grid_lines(), 2, thick),
         ):
             wide = 2 * round((pen - 1) / 2) + 1  # OpenCV draws 1, and odd widths when asked for two less
-            points = [np.round(np.clip(self.mm_to_px(line), -1e6, 1e6) * 16).astype(np.int32) for line in lines]
+            if not lines:
+                continue
+            ends = np.cumsum([len(line) for line in lines])[:-1]
+            px = np.clip(self.mm_to_px(np.concatenate(lines)), -1e6, 1e6)
+            points = np.split(np.round(px * 16).astype(np.int32), ends)
             cv2.polylines(out, points, False, value, 1 if wide <= 1 else 2 if wide == 3 else wide - 2, cv2.LINE_8, 4)
 
     def _mm_of(self, x: NDArray[np.intp], y: NDArray[np.intp]) -> Points:

@@ -146,7 +146,7 @@ RECIPES: dict[str, Recipe] = {}
 # What recipes have in common: how it was printed, what people did to it, how it was kept, how it got into a computer.
 _PRINTED = [
     "0.6 Laser | Inkjet | ThermalHead | ThermalHead | PenPlotter",
-    "0.15 Fading | Bleed | TonerSpeckle",
+    "0.15 Fading(amount=Grows(0.03, 0.5)) | Bleed | TonerSpeckle",
     "0.2 GridFading",
     "0.04 DoublePrint",
     "0.06 Dropouts",
@@ -191,23 +191,24 @@ _TAKEN = [
     "0.2 Crop",
     "Desk",
     "0.12 Finger | Clip | OtherSheet",
-    "0.8 Gradient",
-    "0.6 Shadow",
-    "0.12 Glare | Flash | Blinds",
-    "0.5 Vignette",
+    # Each of these is drawn milder than it can be: together they darken and blur more than cameras let them.
+    "0.8 Gradient(depth=Grows(0.03, 0.4))",
+    "0.6 Shadow(depth=Grows(0.05, 0.5))",
+    "0.12 Glare | Flash(fall=Grows(0.03, 0.4)) | Blinds",
+    "0.4 Vignette(depth=Grows(0.02, 0.3))",
     "ColourCast",
-    "0.6 Exposure | Exposure | Overexposure",
-    "Defocus",
-    "0.25 MotionBlur",
+    "0.8 Exposure(stops=Grows(-0.1, -0.8)) | Exposure(stops=Grows(-0.1, -0.8)) | Overexposure(stops=Grows(0.05, 0.9))",
+    "Defocus(radius=Grows(0.03, 0.45))",
+    "0.25 MotionBlur(length=Grows(0.05, 0.9))",
     "0.3 Haze",
-    "SensorNoise",
-    "0.4 ChromaNoise",
+    "SensorNoise(amount=Grows(0.5, 6.5))",
+    "0.4 ChromaNoise(amount=Grows(0.3, 3.5))",
     "0.3 Demosaic",
-    "0.4 Denoise",
+    "0.4 Denoise(threshold=Grows(1, 14))",
     "0.5 Sharpen",
     "0.3 LocalContrast",
-    "0.15 Downscale",
-    "Jpeg | Jpeg | Messenger",
+    "0.1 Downscale(dpi=Grows(170, 90))",
+    "Jpeg(quality=Grows(95, 30)) | Jpeg(quality=Grows(95, 30)) | Messenger",
 ]
 _SAVED = ["0.6 SensorNoise(amount=Grows(0.2, 4))", "0.7 Jpeg(quality=Grows(95, 35))"]
 
@@ -223,11 +224,13 @@ _BUILT_IN: dict[str, tuple[str, list[Any]]] = {
         *_PRINTED, *_USED, *_KEPT, "0.7 Curl", "0.3 Folds", "0.3 Wrinkles", *_TAKEN]),
     "photo-hard": ("a bad phone photo: bent paper, shadows, blur, compression", [
         *_PRINTED, *_USED, *_KEPT, "Curl", "0.5 Folds | Crumple", "0.7 Wrinkles", *_TAKEN, "Shadow",
-        "0.5 Glare | Flash", "0.5 MotionBlur(length=Grows(0.2, 1.8))", "0.5 Downscale"]),
+        "0.5 Glare | Flash", "0.5 MotionBlur(length=Grows(0.2, 1.2))", "0.3 Downscale(dpi=Grows(170, 75))"]),
     "photo-screen": ("a photo of a page on a computer's screen", [
         "Perspective(tilt=Grows(0, 18, signed=True))", "0.5 Lens", "0.4 Rotation", "0.4 Crop", "ScreenPhoto",
-        "0.4 Glare", "0.5 Vignette", "0.6 ColourCast", "0.4 Exposure | Overexposure", "Defocus", "0.3 Haze",
-        "SensorNoise", "0.5 Sharpen", "Jpeg"]),
+        "0.4 Glare", "0.5 Vignette(depth=Grows(0.02, 0.3))", "0.6 ColourCast",
+        "0.4 Exposure(stops=Grows(-0.1, -0.8)) | Overexposure(stops=Grows(0.05, 0.9))",
+        "Defocus(radius=Grows(0.03, 0.45))", "0.3 Haze", "SensorNoise(amount=Grows(0.5, 6.5))", "0.5 Sharpen",
+        "Jpeg(quality=Grows(95, 30))"]),
     "stained": ("coffee and water on it, then scanned or photographed", [
         "CoffeeStain | WaterStain", "0.6 CoffeeStain", "0.6 WaterStain", "0.7 Dirt", "0.4 Yellowing",
         {"pick": {"photo": 2, "scan-color": 1, "scan-grey": 0.5}}]),

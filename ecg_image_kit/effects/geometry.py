@@ -465,7 +465,7 @@ class Perspective(GeometryEffect):
     pan: float = number(Grows(0.0, 22.0, signed=True), -60, 60, "right (positive) or left further away", "degrees")
     distance: float = number(Range(1.2, 2.5), 0.8, 20, "of the camera, in diagonals of the sheet")
     margin: float = number(
-        Range(-0.06, 0.14), -0.4, 1, "around the sheet; below 0 the picture cuts its edges", "of its size"
+        Range(-0.12, 0.12), -0.4, 1, "around the sheet; below 0 the picture cuts its edges", "of its size"
     )
     zoom: float = number(Range(0.85, 1.0), 0.1, 4, "px in the picture for each px of the print")
 
