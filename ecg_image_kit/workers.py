@@ -54,6 +54,10 @@ class _Task:
         self.part = part
         self.begun.setdefault(part, [])
 
+    @property
+    def deadly(self) -> bool:
+        return any(self.begun.values())
+
 
 class _Worker:
     def __init__(self, job: Job[Any, Any]) -> None:
@@ -151,11 +155,11 @@ class Crew(Generic[T, R]):
 
     def _assign(self, waiting: list[_Task]) -> None:
         self._workers = [worker for worker in self._workers if worker.task or worker.process.is_alive()]
-        busy = sum(worker.task is not None for worker in self._workers)
-        again = [task for task in waiting if any(task.begun.values())]
+        busy = [worker.task for worker in self._workers if worker.task]
+        again = [task for task in (*busy, *waiting) if task.deadly]
         if again:  # by itself: it may have died because all of them together need too much memory
             waiting = [] if busy else again[:1]
-        for task in waiting[: self.size - busy]:
+        for task in waiting[: self.size - len(busy)]:
             idle = next((worker for worker in self._workers if worker.task is None), None)
             if idle is None:
                 idle = _Worker(self.job)

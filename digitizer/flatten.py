@@ -1,0 +1,354 @@
+"""flatten: the map of a sheet that is bent, tilted or seen at an angle, from its grid alone.
+
+Everywhere on a sheet the grid has a local period and two directions. They are found patch by patch in local spectra,
+agreed upon by a vote, and integrated: a polynomial whose gradient is the local frequency. What is left, less than half
+a period, is the phase of the grid's lines against that polynomial, read off by demodulation (Takeda et al., J. Opt. Soc.
+Am. 72, 1982) first at 5 mm, then at 1 mm. The result is a smooth map from pixels to millimetres, and the upright image
+that a flat scanner would have made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_image_kit.warp import Chain, Homography, Mesh, Points
+
+from .arrays import U8, B, D, F
+from .locate import GridNotFound, darkness
+
+_LONGER = 1500  # px that the longer side is reduced to for the search
+_PX_PER_MM = (1.7, 14.0)  # of the reduced image
+_PATCH, _STEP, _PAD = 96, 56, 256  # px
+_ANGLES = np.deg2rad(np.arange(-46.0, 46.1, 2.0))
+_HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and their weights
+_LEAST_SHARE = 0.12  # of the patches must agree
+_NODE = 4  # px of the reduced image between nodes of the phase
+_MM_BETWEEN = 2.5  # nodes of the upright image's mesh
+
+
+@dataclass(frozen=True, eq=False)
+class Flattened:
+    """An upright image of the sheet.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB; px_per_mm the same both ways.
+        to_source: its px -> the photograph's px.
+        residual_mm: RMS of the grid's phase against the map, where the grid is seen.
+        share: of the patches that agreed on the grid.
+    """
+
+    image: U8
+    px_per_mm: float
+    to_source: Chain
+    residual_mm: float
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """One family of lines: in each patch, how well (angles, periods) explain its spectrum."""
+
+    score: F  # (patches, angles, periods)
+    angles: D  # of the lines' normals
+    k: D  # px per mm
+
+
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """A polynomial in px, mm: the distance across one family of lines, up to a constant."""
+
+    coefficients: D
+    degree: int
+    size: tuple[int, int]  # of the image
+
+    def __call__(self, x: D, y: D) -> D:
+        return _monomials(x, y, self.size, self.degree)[0] @ self.coefficients
+
+
+def flatten(image: U8) -> Flattened:
+    """The sheet in a photograph, laid flat: time runs along rows (or against them: which way is up is not known here).
+
+    Args:
+        image: (H, W, 3) uint8 RGB; grid lines within 45 degrees of rows and columns.
+
+    Raises:
+        GridNotFound: too few places agree on a grid.
+    """
+    shrink = max(1.0, max(image.shape[:2]) / _LONGER)
+    size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
+    small = image if shrink == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if min(small.shape[:2]) < 2 * _PATCH:
+        raise GridNotFound(f"image of {image.shape[1]} x {image.shape[0]} px; expected {2 * _PATCH} px a side or more.")
+    dark = darkness(small)
+    surfaces, k, share = _surfaces(dark)
+    field, seen, residual = _phases(dark, surfaces, k)
+    return _upright(image, small.shape[:2], field, seen, k * shrink, residual, share)
+
+
+# From local spectra to a rough map
+
+
+def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
+    """Rough distances across both families of lines, px per mm, and the share of patches that agree."""
+    height, width = dark.shape
+    x, y = (np.arange(0, n - _PATCH + 1, _STEP) + (_PATCH - 1) / 2 for n in (width, height))
+    windows = np.lib.stride_tricks.sliding_window_view(dark, (_PATCH, _PATCH))[::_STEP, ::_STEP]
+    patches = windows.reshape(-1, _PATCH, _PATCH)
+    px, py = (v.ravel() for v in np.meshgrid(x, y))
+    contrast = patches[:, ::3, ::3].std(axis=(1, 2))
+    alive = np.flatnonzero(contrast > 0.15 * np.median(contrast) + 1e-6)
+    if alive.size < 12:
+        raise GridNotFound("nearly nothing but blank paper. Check that the image is an ECG on grid paper.")
+    px, py = px[alive], py[alive]
+    spectra = _log_spectra(patches[alive])
+    families = [_family(spectra, 0.0), _family(spectra, np.pi / 2)]
+    choice, score = _pairs(families)
+    agree, chosen = _vote(families, choice, score)
+    factor = _true_period(spectra, families, choice, agree)
+    surfaces = []
+    weight = score * agree
+    k = float(np.exp(np.median(np.log(families[0].k[choice[0][1]][agree])))) * factor
+    for family, (angle, period) in zip(families, choice, strict=True):
+        a, p = family.angles[angle], family.k[period] * factor
+        gradient = np.stack([np.cos(a), np.sin(a)], axis=-1) / p[:, None]
+        surface, weight_now = _integrated(px, py, gradient, score, weight, k, (width, height))
+        surfaces.append(surface)
+        chosen = np.minimum(chosen, weight_now)
+    share = float(np.mean(chosen > 0.2))
+    if share < _LEAST_SHARE:
+        raise GridNotFound(f"only {share:.0%} of the picture agrees on a grid; expected {_LEAST_SHARE:.0%} or more.")
+    return surfaces, k, share
+
+
+def _log_spectra(patches: NDArray[np.float32]) -> F:
+    """(patches, _PAD, _PAD) log amplitudes."""
+    taper = np.hanning(_PATCH + 2)[1:-1].astype(np.float32)
+    tapered = (patches - patches.mean(axis=(1, 2), keepdims=True)) * (taper[:, None] * taper)
+    out = np.empty((len(patches), _PAD, _PAD), np.float32)
+    block = np.zeros((_PAD, _PAD), np.float32)
+    for k, patch in enumerate(tapered):
+        block[:_PATCH, :_PATCH] = patch
+        spectrum = cv2.dft(block, flags=cv2.DFT_COMPLEX_OUTPUT, nonzeroRows=_PATCH)
+        out[k] = cv2.magnitude(spectrum[..., 0], spectrum[..., 1])
+    return np.asarray(np.log(out + 1e-3 * out.mean() + 1e-9), np.float32)
+
+
+def _family(spectra: F, middle: float) -> _Family:
+    """Scores of the lines whose normals are within 46 degrees of ``middle``."""
+    angles = _ANGLES + middle
+    k = np.exp(np.arange(np.log(_PX_PER_MM[0]), np.log(_PX_PER_MM[1]), 0.025))
+    score = np.zeros((len(spectra), angles.size, k.size), np.float32)
+    total = np.zeros(k.size, np.float32)
+    for harmonic, weight in _HARMONICS.items():
+        below = harmonic / (5 * k) < 0.47
+        at = _at(spectra, angles, k, float(harmonic))
+        # Against the other directions at the same frequency: text and traces are loud in all of them.
+        score += weight * np.where(below, at - np.median(at, axis=1, keepdims=True), 0)
+        total += weight * below
+    return _Family(np.asarray(score / np.maximum(total, 1), np.float32), angles, k)
+
+
+def _at(spectra: F, angles: D, k: D, harmonic: float) -> F:
+    """(patches, angles, periods) log amplitudes at a harmonic of 5 mm."""
+    f = harmonic / (5 * k)
+    u, v = (np.round(np.outer(w, f) * _PAD).astype(np.intp) % _PAD for w in (np.cos(angles), np.sin(angles)))
+    return spectra.reshape(len(spectra), -1)[:, v * _PAD + u]
+
+
+def _pairs(families: list[_Family]) -> tuple[list[tuple[NDArray[np.intp], NDArray[np.intp]]], D]:
+    """In each patch the best (angle, period) of each family, the two nearly square and alike; and their score."""
+    first, second = (family.score for family in families)
+    near = np.ones((9, 15), np.uint8)  # 8 degrees, 19 % in period
+    best: list[list[tuple[int, int]]] = [[], []]
+    score = np.empty(len(first))
+    for p in range(len(first)):
+        joint = first[p] + cv2.dilate(second[p], near)
+        a, k = np.unravel_index(int(joint.argmax()), joint.shape)
+        top, left = max(0, int(a) - 4), max(0, int(k) - 7)
+        part = second[p][top : a + 5, left : k + 8]
+        b, m = np.unravel_index(int(part.argmax()), part.shape)
+        best[0].append((int(a), int(k)))
+        best[1].append((top + int(b), left + int(m)))
+        score[p] = max(0.0, float(joint[a, k]))
+    choice = [(np.array([a for a, _ in pairs]), np.array([k for _, k in pairs])) for pairs in best]
+    return choice, score / max(score.max(), 1e-9)
+
+
+def _vote(
+    families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], score: D
+) -> tuple[B, D]:
+    """The patches that are near the choice which most of the others share, and ones for a start."""
+    keys = []
+    for family, (angle, period) in zip(families, choice, strict=True):
+        keys += [family.angles[angle] / np.deg2rad(9), np.log(family.k[period]) / 0.2]
+    points = np.stack(keys, axis=1)
+    best, agree = -1.0, np.zeros(len(score), bool)
+    for p in np.argsort(-score)[:150]:
+        near = (np.abs(points - points[p]) < 1).all(axis=1)
+        if (votes := float(score[near].sum())) > best:
+            best, agree = votes, near
+    return agree, np.ones(len(score))
+
+
+def _true_period(
+    spectra: F, families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], agree: B
+) -> float:
+    """By how much the period must be multiplied: sharp lines have overtones, so that half or a fifth of it fits too."""
+    where = np.flatnonzero(agree)
+
+    def level(orders: list[float]) -> float:
+        """Median height over the other directions, at these multiples of the frequency found."""
+        values = []
+        for family, (angle, period) in zip(families, choice, strict=True):
+            for order in orders:
+                f = order / (5 * family.k[period[where]])
+                a = family.angles[angle[where]]
+                u, v = (np.round(w * f * _PAD).astype(np.intp) % _PAD for w in (np.cos(a), np.sin(a)))
+                across = [np.round(f * _PAD * w).astype(np.intp) % _PAD for w in (np.cos(a + 0.6), np.sin(a + 0.6))]
+                again = [np.round(f * _PAD * w).astype(np.intp) % _PAD for w in (np.cos(a - 0.6), np.sin(a - 0.6))]
+                floor = (spectra[where, across[1], across[0]] + spectra[where, again[1], again[0]]) / 2
+                values.append(spectra[where, v, u] - floor)
+        return float(np.median(np.stack(values)))
+
+    own = level([1, 2, 3])
+    for factor in (5, 4, 3, 2):
+        orders = [m / factor for m in range(1, 3 * factor) if m % factor]
+        if level(orders) > max(0.5, 0.45 * own):
+            return float(factor)
+    return 1.0
+
+
+def _monomials(x: D, y: D, size: tuple[int, int], degree: int) -> tuple[D, D, D]:
+    """(..., n) monomials of x and y px from the image's middle in half its longer side, and their derivatives by px."""
+    half = max(size) / 2
+    u, v = (x - (size[0] - 1) / 2) / half, (y - (size[1] - 1) / 2) / half
+    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i) if i + j]
+    value = np.stack([u**i * v**j for i, j in powers], axis=-1)
+    by_x = np.stack([i * u ** max(i - 1, 0) * v**j for i, j in powers], axis=-1) / half
+    by_y = np.stack([j * u**i * v ** max(j - 1, 0) for i, j in powers], axis=-1) / half
+    return value, by_x, by_y
+
+
+def _integrated(
+    x: D, y: D, gradient: D, score: D, weight: D, k: float, size: tuple[int, int]
+) -> tuple[_Surface, D]:
+    """The polynomial whose gradient (N, 2) at the patches is given, found robustly; and each patch's weight, 0 to 1."""
+    trust = weight
+    coefficients, degree = np.zeros(0), 1
+    for degree, spread in ((1, 0.25), (1, 0.2), (2, 0.15), (2, 0.12), (3, 0.1), (3, 0.08), (3, 0.06)):
+        _, by_x, by_y = _monomials(x, y, size, degree)
+        a, b = np.concatenate([by_x, by_y]), np.concatenate([gradient[:, 0], gradient[:, 1]])
+        w = np.concatenate([trust, trust])[:, None]
+        normal = (a * w).T @ a
+        coefficients = np.linalg.solve(normal + 1e-6 * np.trace(normal) * np.eye(len(normal)), (a * w).T @ b)
+        off = np.hypot(by_x @ coefficients - gradient[:, 0], by_y @ coefficients - gradient[:, 1]) * k
+        fit = np.exp(-0.5 * (off / spread) ** 2)
+        trust = score * fit
+    return _Surface(coefficients, degree, size), fit
+
+
+# From the rough map to the lines themselves
+
+
+def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
+    """(rows, columns, 2) mm on nodes every ``_NODE`` px, (rows, columns) how well the grid is seen there, and RMS mm."""
+    height, width = dark.shape
+    x, y = np.arange(0, width + _NODE, _NODE), np.arange(0, height + _NODE, _NODE)
+    gx, gy = np.meshgrid(x.astype(np.float64), y.astype(np.float64))
+    field = np.stack([surface(gx, gy) for surface in surfaces], axis=-1)
+    fine = 1.6 <= k  # px per mm: else 1 mm lines are not resolved
+    seen = np.ones(gx.shape, np.float32)
+    residual = 0.0
+    for period, reach in ((5.0, 14.0), (5.0, 9.0), (5.0, 6.0), *(((1.0, 5.0), (1.0, 4.0)) if fine else ((5.0, 5.0),))):
+        strengths, rests = [], []
+        for axis in (0, 1):
+            z = _demodulated(dark, field[..., axis], period)
+            smooth = cv2.GaussianBlur(z, (0, 0), reach * k / _NODE)
+            z, smooth = z[..., 0] + 1j * z[..., 1], smooth[..., 0] + 1j * smooth[..., 1]
+            strength = np.abs(smooth)
+            # Where no grid is seen, the map goes on as it was.
+            trust = strength / (strength + 0.15 * np.percentile(strength, 90) + 1e-9)
+            if period == 1.0 and np.percentile(strength, 80) < 0.25 * strengths_at_5[axis]:
+                continue  # the sheet has no 1 mm lines, or they are too faint
+            move = period / (2 * np.pi) * np.angle(smooth)
+            field[..., axis] += cv2.GaussianBlur(move * trust, (0, 0), 1.5 * k / _NODE)
+            strengths.append(strength)
+            rests.append(move[trust > 0.5])
+        if period == 5.0:
+            strengths_at_5 = [float(np.percentile(s, 80)) for s in strengths]
+        if strengths:
+            seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
+            residual = float(np.sqrt(np.mean(np.concatenate(rests) ** 2)))
+    return field, seen, residual
+
+
+def _demodulated(dark: F, mm: D, period: float) -> D:
+    """(rows, columns, 2) real and imaginary part of the lines at this period against ``mm``, averaged at the nodes."""
+    height, width = dark.shape
+    full = cv2.resize(mm, (mm.shape[1] * _NODE, mm.shape[0] * _NODE), interpolation=cv2.INTER_LINEAR)
+    # resize() takes values for those of cells; nodes lie at whole multiples of px.
+    move = np.array([[1.0, 0, (_NODE - 1) / 2], [0, 1.0, (_NODE - 1) / 2]])
+    full = cv2.warpAffine(
+        full, move, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    phase = (2 * np.pi / period) * (full - period * np.floor(full / period))
+    level = dark - cv2.blur(dark, (31, 31))
+    parts = cv2.merge([level * np.cos(phase).astype(np.float32), -level * np.sin(phase).astype(np.float32)])
+    soft = cv2.GaussianBlur(parts, (0, 0), _NODE)
+    out = np.zeros((*mm.shape, 2))
+    sampled = soft[::_NODE, ::_NODE]
+    out[: sampled.shape[0], : sampled.shape[1]] = sampled
+    return out
+
+
+# From the map to the upright image
+
+
+def _upright(
+    image: U8, shape: tuple[int, int], field: D, seen: F, k: float, residual: float, share: float
+) -> Flattened:
+    """The image that a flat scanner would have made of the part in which the grid is seen."""
+    height, width = shape
+    to_small = Homography.affine(
+        width / image.shape[1], 0, 0.5 * width / image.shape[1] - 0.5, 0, height / image.shape[0],
+        0.5 * height / image.shape[0] - 0.5,
+    )  # fmt: skip
+    sign = np.sign([np.median(np.diff(field[..., 0], axis=1)), np.median(np.diff(field[..., 1], axis=0))])
+    mesh = Mesh(field * sign, (0.0, 0.0), float(_NODE))
+    part = _sheet(seen)
+    inside = (field * sign)[part]
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    low, high = np.floor((low - 2.0) / 5.0) * 5.0, np.ceil((high + 2.0) / 5.0) * 5.0
+    if (high - low).max() > 1500:
+        raise GridNotFound(f"the grid would be {high[0] - low[0]:.0f} x {high[1] - low[1]:.0f} mm; expected 1500 or less.")
+    size = tuple(int(v) for v in np.ceil((high - low) * k))
+    # Upright px -> mm: the corner of pixel (0, 0) lies at ``low``.
+    to_mm = Homography.affine(1 / k, 0, low[0] + 0.5 / k, 0, 1 / k, low[1] + 0.5 / k)
+    step = max(4, round(_MM_BETWEEN * k))
+    x, y = (np.arange(-2, n // step + 4) * step for n in size)
+    nodes: Points = np.stack(np.meshgrid(x, y), axis=-1).astype(np.float64)
+    source = to_small.inverse(mesh.inverse(to_mm(nodes.reshape(-1, 2))))
+    back = Mesh(source.reshape(nodes.shape), (float(x[0]), float(y[0])), float(step))
+    if not back.foldless():
+        raise GridNotFound("the grid found folds over itself. Flatten the sheet, or take the picture again.")
+    out = np.empty((size[1], size[0], 3), np.uint8)
+    none = np.empty(0, np.float32)
+    for top in range(0, size[1], 128):
+        rows = range(top, min(top + 128, size[1]))
+        at = back.dense(size[0], rows)
+        out[top : rows.stop] = cv2.remap(image, at, none, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return Flattened(out, k, Chain((back,)), residual, share)
+
+
+def _sheet(seen: F) -> B:
+    """The largest connected region in which the grid is seen."""
+    mask = (seen > 0.25).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        raise GridNotFound("no part of the picture in which the grid is seen all over.")
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.bool_)
