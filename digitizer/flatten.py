@@ -9,7 +9,7 @@ that a flat scanner would have made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -108,12 +108,11 @@ def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
     families = [_family(spectra, 0.0), _family(spectra, np.pi / 2)]
     choice, score = _pairs(families)
     agree, chosen = _vote(families, choice, score)
-    factor = _true_period(spectra, families, choice, agree)
     surfaces = []
     weight = score * agree
-    k = float(np.exp(np.median(np.log(families[0].k[choice[0][1]][agree])))) * factor
+    k = float(np.exp(np.median(np.log(families[0].k[choice[0][1]][agree]))))
     for family, (angle, period) in zip(families, choice, strict=True):
-        a, p = family.angles[angle], family.k[period] * factor
+        a, p = family.angles[angle], family.k[period]
         gradient = np.stack([np.cos(a), np.sin(a)], axis=-1) / p[:, None]
         surface, weight_now = _integrated(px, py, gradient, score, weight, k, (width, height))
         surfaces.append(surface)
@@ -121,7 +120,8 @@ def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
     share = float(np.mean(chosen > 0.2))
     if share < _LEAST_SHARE:
         raise GridNotFound(f"only {share:.0%} of the picture agrees on a grid; expected {_LEAST_SHARE:.0%} or more.")
-    return surfaces, k, share
+    factor = _true_period(dark, surfaces, k)
+    return [replace(s, coefficients=s.coefficients / factor) for s in surfaces], k * factor, share
 
 
 def _log_spectra(patches: NDArray[np.float32]) -> F:
@@ -194,32 +194,37 @@ def _vote(
     return agree, np.ones(len(score))
 
 
-def _true_period(
-    spectra: F, families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], agree: B
-) -> float:
-    """By how much the period must be multiplied: sharp lines have overtones, so that half or a fifth of it fits too."""
-    where = np.flatnonzero(agree)
+def _true_period(dark: F, surfaces: list[_Surface], k: float) -> float:
+    """By how much the period must be multiplied: sharp lines have overtones, so that half or a fifth of it fits too.
 
-    def level(orders: list[float]) -> float:
-        """Median height over the other directions, at these multiples of the frequency found."""
-        values = []
-        for family, (angle, period) in zip(families, choice, strict=True):
-            for order in orders:
-                f = order / (5 * family.k[period[where]])
-                a = family.angles[angle[where]]
-                u, v = (np.round(w * f * _PAD).astype(np.intp) % _PAD for w in (np.cos(a), np.sin(a)))
-                across = [np.round(f * _PAD * w).astype(np.intp) % _PAD for w in (np.cos(a + 0.6), np.sin(a + 0.6))]
-                again = [np.round(f * _PAD * w).astype(np.intp) % _PAD for w in (np.cos(a - 0.6), np.sin(a - 0.6))]
-                floor = (spectra[where, across[1], across[0]] + spectra[where, again[1], again[0]]) / 2
-                values.append(spectra[where, v, u] - floor)
-        return float(np.median(np.stack(values)))
+    Patches are too small to tell; against the whole map, lines that a shorter period does not share stand out clearly.
+    """
+    field = _sampled(dark, surfaces)
 
-    own = level([1, 2, 3])
-    for factor in (5, 4, 3, 2):
-        orders = [m / factor for m in range(1, 3 * factor) if m % factor]
-        if level(orders) > max(0.5, 0.45 * own):
+    def level(order: float) -> float:
+        """Strength of this harmonic of what was taken for 5 mm."""
+        strengths = []
+        for axis in (0, 1):
+            z = cv2.GaussianBlur(_demodulated(dark, field[..., axis], 5.0 / order), (0, 0), 14.0 * k / _NODE)
+            strengths.append(float(np.percentile(np.hypot(z[..., 0], z[..., 1]), 80)))
+        return float(np.sqrt(strengths[0] * strengths[1]))
+
+    own = (level(1.0) + level(2.0)) / 2
+    for factor in (2, 3, 5):
+        orders = [m / factor for m in range(1, 2 * factor) if m % factor]
+        beside = [(m + 0.5) / factor for m in range(2 * factor)]
+        peaks = np.median([level(order) for order in orders])
+        if k * factor < _PX_PER_MM[1] and peaks > max(0.35 * own, 1.5 * np.median([level(order) for order in beside])):
             return float(factor)
     return 1.0
+
+
+def _sampled(dark: F, surfaces: list[_Surface]) -> D:
+    """(rows, columns, 2) mm of the surfaces on nodes every ``_NODE`` px."""
+    height, width = dark.shape
+    x, y = (np.arange(0, n + _NODE, _NODE, dtype=np.float64) for n in (width, height))
+    gx, gy = np.meshgrid(x, y)
+    return np.stack([surface(gx, gy) for surface in surfaces], axis=-1)
 
 
 def _monomials(x: D, y: D, size: tuple[int, int], degree: int) -> tuple[D, D, D]:
@@ -256,12 +261,9 @@ def _integrated(
 
 def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
     """(rows, columns, 2) mm on nodes every ``_NODE`` px, (rows, columns) how well the grid is seen there, and RMS mm."""
-    height, width = dark.shape
-    x, y = np.arange(0, width + _NODE, _NODE), np.arange(0, height + _NODE, _NODE)
-    gx, gy = np.meshgrid(x.astype(np.float64), y.astype(np.float64))
-    field = np.stack([surface(gx, gy) for surface in surfaces], axis=-1)
+    field = _sampled(dark, surfaces)
     fine = 1.6 <= k  # px per mm: else 1 mm lines are not resolved
-    seen = np.ones(gx.shape, np.float32)
+    seen = np.ones(field.shape[:2], np.float32)
     residual = 0.0
     for period, reach in ((5.0, 14.0), (5.0, 9.0), (5.0, 6.0), *(((1.0, 5.0), (1.0, 4.0)) if fine else ((5.0, 5.0),))):
         strengths, rests = [], []
