@@ -128,6 +128,9 @@ def level_errors(page: Page, least: float = 0.0) -> D:
     for trace in page.traces:
         n = max(2, round(1.6 / page.layout.speed * trace.fs))
         mm = page.mm(trace)
+        # Across a level stretch a round pen's ink is centred on the trace's mean over the pen's width.
+        wide = 2 * round(_BARE["pen_width"] / page.layout.speed * trace.fs / 2) + 1  # type: ignore[operator]
+        mm[:, 1] = np.convolve(np.pad(mm[:, 1], wide // 2, mode="edge"), np.full(wide, 1 / wide), "valid")
         if len(mm) < 4 * n:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(mm[:, 1], 2 * n + 1)

@@ -1,7 +1,7 @@
-"""Makes the pictures of all effects and recipes again: ``python docs/gallery.py`` writes effects.jpg and recipes.jpg.
+"""Makes the pictures of effects and recipes again: ``python docs/gallery.py`` writes effects, recipes and photos.jpg.
 
 Every picture shows a synthetic record. Effects are shown alone, at severity 0.8, as a part of the page in which their
-work is seen; recipes as whole pages, four of each, at severities 0.2, 0.4, 0.6 and 0.9.
+work is seen; recipes as whole pages, four of each, at severities 0.2, 0.4, 0.6 and 0.9; photos are a few of those.
 """
 
 from pathlib import Path
@@ -81,10 +81,19 @@ def recipes() -> U8:
             rng = np.random.default_rng([len(tiles), k])
             page = render(records[len(tiles) % len(records)], style=Style.random(rng), dpi=130)
             after = apply(page, recipe.draw(rng, severity))
-            tiles.append(tile(after.image, 420, 300, f"{name}, severity {severity:g}"))
+            tiles.append(tile(after.image, 340, 243, f"{name}, severity {severity:g}"))
     return sheet(tiles, 4)
 
 
+def photos() -> U8:
+    tiles = []
+    for k, name in enumerate(("photo", "crumpled", "scan-color", "photo-hard", "annotated", "damaged")):
+        rng = np.random.default_rng([7, k])
+        page = render(records[(5 * k + 3) % len(records)], style=Style.random(rng), dpi=130)
+        tiles.append(tile(apply(page, RECIPES[name].draw(rng, 0.6)).image, 420, 300, name))
+    return sheet(tiles, 3)
+
+
 if __name__ == "__main__":
-    for make in (effects, recipes):
-        Image.fromarray(make()).save(HERE / f"{make.__name__}.jpg", quality=80, optimize=True)
+    for make in (effects, recipes, photos):
+        Image.fromarray(make()).save(HERE / f"{make.__name__}.jpg", quality=76, optimize=True)
