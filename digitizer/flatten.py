@@ -262,30 +262,80 @@ def _integrated(
 def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
     """(rows, columns, 2) mm on nodes every ``_NODE`` px, (rows, columns) how well the grid is seen there, and RMS mm."""
     field = _sampled(dark, surfaces)
-    fine = 1.6 <= k  # px per mm: else 1 mm lines are not resolved
-    seen = np.ones(field.shape[:2], np.float32)
-    residual = 0.0
-    for period, reach in ((5.0, 14.0), (5.0, 9.0), (5.0, 6.0), *(((1.0, 5.0), (1.0, 4.0)) if fine else ((5.0, 5.0),))):
-        strengths, rests = [], []
-        for axis in (0, 1):
+    strengths: list[D] = [np.zeros(0), np.zeros(0)]
+    rest = [0.0, 0.0]
+    for axis in (0, 1):
+        coarse = 0.0
+        for period, reach in ((5.0, 12.0), (5.0, 8.0), (1.0, 5.0), (1.0, 4.0)):
             z = _demodulated(dark, field[..., axis], period)
-            smooth = cv2.GaussianBlur(z, (0, 0), reach * k / _NODE)
-            z, smooth = z[..., 0] + 1j * z[..., 1], smooth[..., 0] + 1j * smooth[..., 1]
-            strength = np.abs(smooth)
-            # Where no grid is seen, the map goes on as it was.
-            trust = strength / (strength + 0.15 * np.percentile(strength, 90) + 1e-9)
-            if period == 1.0 and np.percentile(strength, 80) < 0.25 * strengths_at_5[axis]:
-                continue  # the sheet has no 1 mm lines, or they are too faint
-            move = period / (2 * np.pi) * np.angle(smooth)
-            field[..., axis] += cv2.GaussianBlur(move * trust, (0, 0), 1.5 * k / _NODE)
-            strengths.append(strength)
-            rests.append(move[trust > 0.5])
-        if period == 5.0:
-            strengths_at_5 = [float(np.percentile(s, 80)) for s in strengths]
-        if strengths:
-            seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
-            residual = float(np.sqrt(np.mean(np.concatenate(rests) ** 2)))
-    return field, seen, residual
+            z = cv2.GaussianBlur(z, (0, 0), reach * k / _NODE)
+            strength = np.hypot(z[..., 0], z[..., 1])
+            if period == 5.0:
+                coarse = float(np.percentile(strength, 80))
+            elif np.percentile(strength, 80) < 0.25 * coarse:
+                break  # no 1 mm lines, or too faint
+            # At 1 mm, less than half a period is missing by now.
+            rough = _unwrapped(z, strength, max(1, round(0.5 * reach * k / _NODE))) if period == 5.0 else 0.0 * strength
+            turned = (z[..., 0] + 1j * z[..., 1]) * np.exp(-1j * rough)
+            rest_of_it = np.angle(turned)
+            trust = strength * (np.abs(rest_of_it) < 2.0)
+            phase = rough + rest_of_it * trust / (trust + 0.1 * np.percentile(strength, 80) + 1e-9)
+            move = period / (2 * np.pi) * phase
+            field[..., axis] += move
+            strengths[axis] = strength
+            rest[axis] = float(np.sqrt(np.average(move**2, weights=strength)))
+    field = _foldless(field, _sampled(dark, surfaces), k)
+    seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
+    return field, seen, float(np.hypot(*rest))
+
+
+def _foldless(field: D, rough: D, k: float) -> D:
+    """The map, with what was added to the rough one made as smooth as it takes for no part to lie behind another."""
+    for reach in (0.0, 2.0, 4.0, 8.0, 16.0):
+        moved = field - rough
+        smooth = cv2.GaussianBlur(moved, (0, 0), reach * k / _NODE) if reach else moved
+        across, down = np.diff(rough + smooth, axis=1)[:-1], np.diff(rough + smooth, axis=0)[:, :-1]
+        turn = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
+        if (turn * np.median(turn) > 0.0).all():
+            return np.asarray(rough + smooth, np.float64)
+    return rough
+
+
+def _unwrapped(z: D, strength: D, every: int) -> D:
+    """(rows, columns) phase of ``z`` (rows, columns, 2) without jumps, zero in the weighted mean up to whole turns.
+
+    Least squares over the phase differences between neighbours on a lattice of every so many nodes (Ghiglia and Romero,
+    J. Opt. Soc. Am. A 11, 1994), weighted by how well the grid is seen: where it is not, the phase goes on smoothly.
+    """
+    from scipy.sparse import coo_matrix, diags
+    from scipy.sparse.linalg import spsolve
+
+    rows, columns = (np.unique(np.append(np.arange(0, n, every), n - 1)) for n in strength.shape)
+    small = (z[..., 0] + 1j * z[..., 1])[np.ix_(rows, columns)]
+    w = np.minimum(strength[np.ix_(rows, columns)] / (np.percentile(strength, 80) + 1e-9), 1.0) ** 2 + 1e-4
+    index = np.arange(small.size).reshape(small.shape)
+    a = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
+    b = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
+    flat, weight = small.ravel(), np.minimum(w.ravel()[a], w.ravel()[b])
+    # Noise has no slope: where hardly anything is seen, the difference counts as none.
+    step = np.angle(flat[b] * np.conj(flat[a])) * np.where(weight > 0.02, 1.0, 0.0)
+    edge = np.arange(a.size)
+    difference = coo_matrix(
+        (np.concatenate([np.ones(a.size), -np.ones(a.size)]), (np.concatenate([edge, edge]), np.concatenate([b, a]))),
+        shape=(a.size, flat.size),
+    ).tocsr()
+    normal = difference.T @ diags(weight) @ difference + diags(np.full(flat.size, 1e-7))
+    phase = np.asarray(spsolve(normal.tocsc(), difference.T @ (weight * step)), np.float64)
+    turn = np.angle(np.sum(w.ravel() * np.abs(flat) * np.exp(1j * (np.angle(flat) - phase))))
+    phase += turn
+    phase -= 2 * np.pi * np.round(np.average(phase, weights=w.ravel()) / (2 * np.pi))
+    return _stretched(phase.reshape(small.shape), rows, columns)
+
+
+def _stretched(values: D, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> D:
+    """Values on some rows and columns of nodes, on all of them: linear between."""
+    across = np.stack([np.interp(np.arange(columns[-1] + 1), columns, line) for line in values])
+    return np.stack([np.interp(np.arange(rows[-1] + 1), rows, line) for line in across.T], axis=1)
 
 
 def _demodulated(dark: F, mm: D, period: float) -> D:
