@@ -2,9 +2,9 @@
 
 Everywhere on a sheet the grid has a local period and two directions. They are found patch by patch in local spectra,
 agreed upon by a vote, and integrated: a polynomial whose gradient is the local frequency. What is left, less than half
-a period, is the phase of the grid's lines against that polynomial, read off by demodulation (Takeda et al., J. Opt. Soc.
-Am. 72, 1982) first at 5 mm, then at 1 mm. The result is a smooth map from pixels to millimetres, and the upright image
-that a flat scanner would have made.
+a period, is the phase of the grid's lines against that polynomial, read off by demodulation (Takeda et al., J. Opt.
+Soc. Am. 72, 1982) first at 5 mm, then at 1 mm. The result is a smooth map from pixels to millimetres, and the upright
+image that a flat scanner would have made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ecg_image_kit.warp import Chain, Homography, Mesh, Points
 
 from .arrays import U8, B, D, F
-from .locate import GridNotFound, darkness
+from .locate import GridNotFound, darkness, local_paper
 
 _LONGER = 1500  # px that the longer side is reduced to for the search
 _PX_PER_MM = (1.7, 14.0)  # of the reduced image
@@ -85,8 +85,21 @@ def flatten(image: U8) -> Flattened:
         raise GridNotFound(f"image of {image.shape[1]} x {image.shape[0]} px; expected {2 * _PATCH} px a side or more.")
     dark = darkness(small)
     surfaces, k, share = _surfaces(dark)
-    field, seen, residual = _phases(dark, surfaces, k)
+    field, seen, residual = _phases(_without_ink(small, dark), surfaces, k)
     return _upright(image, small.shape[:2], field, seen, k * shrink, residual, share)
+
+
+def _without_ink(image: U8, dark: F) -> F:
+    """The darkness of the grid alone: a trace that runs level would pass for a line of it.
+
+    What is more than twice as dark as nearly everything else gives way to the mean of what surrounds it.
+    """
+    low = image.min(axis=2)
+    ink = (local_paper(low) - low > 2.2 * float(dark.max())).astype(np.uint8)
+    ink = cv2.dilate(ink, np.ones((3, 3), np.uint8))
+    paper = (1 - ink).astype(np.float32)
+    mean = cv2.blur(dark * paper, (15, 15)) / (cv2.blur(paper, (15, 15)) + 1e-3)
+    return np.where(ink > 0, mean, dark).astype(np.float32)
 
 
 # From local spectra to a rough map
@@ -178,9 +191,7 @@ def _pairs(families: list[_Family]) -> tuple[list[tuple[NDArray[np.intp], NDArra
     return choice, score / max(score.max(), 1e-9)
 
 
-def _vote(
-    families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], score: D
-) -> tuple[B, D]:
+def _vote(families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], score: D) -> tuple[B, D]:
     """The patches that are near the choice which most of the others share, and ones for a start."""
     keys = []
     for family, (angle, period) in zip(families, choice, strict=True):
@@ -238,9 +249,7 @@ def _monomials(x: D, y: D, size: tuple[int, int], degree: int) -> tuple[D, D, D]
     return value, by_x, by_y
 
 
-def _integrated(
-    x: D, y: D, gradient: D, score: D, weight: D, k: float, size: tuple[int, int]
-) -> tuple[_Surface, D]:
+def _integrated(x: D, y: D, gradient: D, score: D, weight: D, k: float, size: tuple[int, int]) -> tuple[_Surface, D]:
     """The polynomial whose gradient (N, 2) at the patches is given, found robustly; and each patch's weight, 0 to 1."""
     trust = weight
     coefficients, degree = np.zeros(0), 1
@@ -260,16 +269,19 @@ def _integrated(
 
 
 def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
-    """(rows, columns, 2) mm on nodes every ``_NODE`` px, (rows, columns) how well the grid is seen there, and RMS mm."""
+    """(rows, columns, 2) mm on nodes every ``_NODE`` px, (rows, columns) how well the grid is seen, and RMS mm."""
     field = _sampled(dark, surfaces)
     strengths: list[D] = [np.zeros(0), np.zeros(0)]
     rest = [0.0, 0.0]
     for axis in (0, 1):
         coarse = 0.0
-        for period, reach in ((5.0, 12.0), (5.0, 8.0), (1.0, 5.0), (1.0, 4.0)):
+        for period, reach in ((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0)):
             z = _demodulated(dark, field[..., axis], period)
-            z = cv2.GaussianBlur(z, (0, 0), reach * k / _NODE)
+            loud = cv2.GaussianBlur(np.hypot(z[..., 0], z[..., 1]), (0, 0), reach * k / _NODE)
+            z = np.asarray(cv2.GaussianBlur(z, (0, 0), reach * k / _NODE), np.float64)
+            # Text is loud, but of one phase here and of another there.
             strength = np.hypot(z[..., 0], z[..., 1])
+            strength *= (strength / (loud + 1e-9)) ** 2
             if period == 5.0:
                 coarse = float(np.percentile(strength, 80))
             elif np.percentile(strength, 80) < 0.25 * coarse:
@@ -286,7 +298,7 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             rest[axis] = float(np.sqrt(np.average(move**2, weights=strength)))
     field = _foldless(field, _sampled(dark, surfaces), k)
     seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
-    return field, seen, float(np.hypot(*rest))
+    return field, seen, float(np.hypot(rest[0], rest[1]))
 
 
 def _foldless(field: D, rough: D, k: float) -> D:
@@ -376,7 +388,9 @@ def _upright(
     low, high = inside.min(axis=0), inside.max(axis=0)
     low, high = np.floor((low - 2.0) / 5.0) * 5.0, np.ceil((high + 2.0) / 5.0) * 5.0
     if (high - low).max() > 1500:
-        raise GridNotFound(f"the grid would be {high[0] - low[0]:.0f} x {high[1] - low[1]:.0f} mm; expected 1500 or less.")
+        raise GridNotFound(
+            f"the grid would be {high[0] - low[0]:.0f} x {high[1] - low[1]:.0f} mm; expected 1500 or less."
+        )
     size = tuple(int(v) for v in np.ceil((high - low) * k))
     # Upright px -> mm: the corner of pixel (0, 0) lies at ``low``.
     to_mm = Homography.affine(1 / k, 0, low[0] + 0.5 / k, 0, 1 / k, low[1] + 0.5 / k)
@@ -398,8 +412,7 @@ def _upright(
 
 def _sheet(seen: F) -> B:
     """The largest connected region in which the grid is seen."""
-    mask = (seen > 0.25).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    mask = cv2.morphologyEx((seen > 0.25).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         raise GridNotFound("no part of the picture in which the grid is seen all over.")

@@ -1,4 +1,4 @@
-"""read: locate -> rectify -> segment -> trace -> calibrate -> refine. One page in, a Reading out."""
+"""read: (flatten ->) locate -> rectify -> segment -> trace -> calibrate -> refine. One page in, a Reading out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ecg_image_kit.warp import Chain, Homography
 
 from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
-from .locate import Grid, locate
+from .flatten import flatten
+from .locate import Grid, GridNotFound, locate
 from .rectify import Upright, rectify
 from .refine import Fit
 from .segment import segment
@@ -26,6 +27,7 @@ from .strips import FS, fit_strips
 from .trace import trace
 
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
+_FLAT = 0.1  # mm; a flat sheet's grid departs from a flat map by less (RMS)
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
@@ -69,7 +71,7 @@ def read(
     speed: float | None = None,
     gain: float | None = None,
 ) -> Reading:
-    """Read a flat or slightly rotated (up to 5 degrees) scan or render with a visible grid.
+    """Read a scan, a render, or a photograph of a sheet that may be bent or tilted, with a visible grid, right way up.
 
     Args:
         image: (H, W, 3) uint8 RGB, grey (H, W), or RGBA, which is laid on white; or the path of a png, jpg, webp, bmp
@@ -90,14 +92,35 @@ def read(
     if isinstance(image, str | os.PathLike):
         name, image = Path(image).stem, read_image(image)
     image = _rgb(image)
-    grid = locate(image, px_per_mm)
-    upright = rectify(image, grid)
+    grid, upright = _laid_flat(image, px_per_mm)
     ink = segment(upright.image, upright.kx, upright.ky)
     traced = trace(ink.coverage, upright.kx, upright.ky)
     calibration = calibrate(ink, traced, upright.kx, upright.ky, speed, gain)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
     return _reading(image, name, fs, grid, upright, calibration, fits, pen)
+
+
+def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
+    """The grid and the upright image, of the image as it is if the sheet is flat, else of the sheet laid flat."""
+    try:
+        grid = locate(image, px_per_mm)
+        if grid.residual_mm < _FLAT:
+            return grid, rectify(image, grid)
+    except GridNotFound as error:
+        grid, why = None, error
+    try:
+        flat = flatten(image)
+        again = locate(flat.image, flat.px_per_mm)
+    except GridNotFound:
+        if grid is None:
+            raise why from None
+        return grid, rectify(image, grid)
+    if grid is not None and grid.residual_mm < again.residual_mm:
+        return grid, rectify(image, grid)
+    upright = rectify(flat.image, again)
+    evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
+    return replace(again, evidence=evidence), replace(upright, to_source=Chain((upright.to_source, flat.to_source)))
 
 
 def _rgb(image: Any) -> U8:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ecg_image_kit.warp import Homography
+from ecg_image_kit.warp import Homography, Warp
 
 from .arrays import U8
 from .locate import Grid
@@ -27,7 +27,7 @@ class Upright:
     image: U8
     kx: float
     ky: float
-    to_source: Homography
+    to_source: Warp
     px_to_mm: Homography
 
 

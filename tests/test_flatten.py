@@ -1,0 +1,84 @@
+"""Sheets that are bent or seen at an angle: the map found from the grid, against the exact one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import digitizer
+from digitizer import GridNotFound
+from digitizer.flatten import flatten
+from digitizer.metrics import score
+from ecg_image_kit import Page, Record, Style, open_source, render
+from ecg_image_kit.effects import apply
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return open_source("samples").load("00003")
+
+
+def errors(page: Page) -> NDArray[np.float64]:
+    """(N,) mm between true places of the traces and those in the flattened image, but for where that begins."""
+    flat = flatten(page.image)
+    mm = np.concatenate([page.mm(t)[page.visible(t)][::10] for t in page.traces])
+    found = (flat.to_source.inverse(page.mm_to_px(mm)) + 0.5) / flat.px_per_mm
+    off = found - mm
+    # Which line is 0 is arbitrary, but it is one of the 5 mm lines.
+    start = np.median(off, axis=0)
+    assert np.abs((start + 2.5) % 5 - 2.5).max() < 0.15
+    return np.linalg.norm(off - start, axis=1)
+
+
+@pytest.mark.parametrize(
+    "effects",
+    [
+        ["Perspective(tilt=25, pan=-12)"],
+        ["Curl(rise=15, shape=arch)", "Perspective(tilt=10)"],
+        ["Curl(rise=12, shape=s)", "Lens(strength=-0.04)", "Rotation(degrees=6)", "Desk"],
+        ["Folds(pattern=quarters, angle=5)", "Perspective(tilt=-15)", "Shadow", "Desk(surface=wood)"],
+    ],
+    ids=["seen at an angle", "arched", "bent in an S, turned, distorted", "folded, in shadow"],
+)
+def test_the_map_of_a_bent_sheet(record: Record, effects: list[str]) -> None:
+    page = apply(render(record, dpi=150), [*effects, "Lamp"], seed=3, severity=0.4)
+    off = errors(page)
+    assert np.median(off) < 0.06
+    assert np.percentile(off, 90) < 0.25
+
+
+@pytest.mark.parametrize("style", [Style(minor="none"), Style(grid="blue"), Style(grid="grey", minor="dots")])
+def test_grids_of_every_kind(record: Record, style: Style) -> None:
+    page = apply(render(record, style=style, dpi=130), ["Curl(rise=8)", "Perspective(tilt=15)"], seed=1)
+    assert np.median(errors(page)) < 0.12
+
+
+def test_a_large_photograph_is_searched_at_a_fraction_of_its_size(record: Record) -> None:
+    page = apply(render(record, dpi=300), ["Curl(rise=10)", "Perspective(tilt=15)"], seed=2)
+    flat = flatten(page.image)
+    assert 9 < flat.px_per_mm < 14
+    assert np.median(errors(page)) < 0.06
+
+
+def test_what_has_no_grid_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    for image in (noise, np.full((600, 800, 3), 255, np.uint8), noise[:150, :150]):
+        with pytest.raises(GridNotFound):
+            flatten(image)
+
+
+def test_a_bent_sheet_is_read(record: Record) -> None:
+    """What the reader of flat sheets alone refuses, or reads at no more than noise."""
+    bend = ["Curl(rise=10, shape=arch)", "Perspective(tilt=14)", "Lamp(strength=0.5)"]
+    page = apply(render(record, dpi=200), bend, seed=5)
+    reading = digitizer.read(page.image)
+    assert "laid flat" in reading.notes["grid"]["evidence"]
+    assert reading.page.layout.name == page.layout.name
+    assert score(page.record(), reading.record).value("plain") > 14
+    # The map leads back to the photograph: the traces found lie on those that were drawn.
+    found = reading.page.px(reading.page.traces[0])
+    true = page.px(page.traces[0])
+    near = np.nanmin(np.linalg.norm(found[::50, None] - true[None], axis=2), axis=1)
+    assert np.nanmedian(near) < 1.0
