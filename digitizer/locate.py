@@ -328,6 +328,8 @@ def _line_fit(bands: _Bands, vector: D, offset: float) -> tuple[D, float]:
     for profile, row in zip(*bands, strict=True):
         at = (lines - offset - vector[1] * row) / vector[0]
         at = at[(at > span[-1] + 1) & (at < size - span[-1] - 2)]
+        if not at.size:
+            continue
         index = np.round(at).astype(int)[:, None] + span
         window = profile[index]
         above = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None)
@@ -337,7 +339,7 @@ def _line_fit(bands: _Bands, vector: D, offset: float) -> tuple[D, float]:
         centre = (window * index).sum(axis=1)[ok] / mass[ok]
         mm = vector[0] * centre + vector[1] * row + offset
         found.append(np.stack([centre, np.full(centre.size, row), mm - 5 * np.round(mm / 5)], axis=1))
-    x, y, error = np.concatenate(found).T
+    x, y, error = np.concatenate(found).T if found else np.empty((3, 0))
     if x.size < 12:
         return vector, offset
     a = np.stack([x - x.mean(), y - y.mean(), np.ones_like(x)], axis=1)

@@ -105,9 +105,11 @@ def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
     """The grid and the upright image, of the image as it is if the sheet is flat, else of the sheet laid flat."""
     try:
         grid = locate(image, px_per_mm)
-        if grid.residual_mm < _FLAT:
+        if grid.residual_mm < _FLAT or px_per_mm:
             return grid, rectify(image, grid)
     except GridNotFound as error:
+        if px_per_mm:  # one pitch for the whole image: the caller says that it is flat
+            raise
         grid, why = None, error
     try:
         flat = flatten(image)
