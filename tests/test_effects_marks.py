@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ecg_image_kit import Layout, Page, Record, Style, render
-from ecg_image_kit.effects import EFFECTS, Effect, apply, draw, effect_of, marks
+from ecg_image_kit import Box, Layout, Page, Record, Style, render
+from ecg_image_kit.effects import EFFECTS, Effect, apply, draw, effect_of
 from ecg_image_kit.effects import handwriting as hw
+from ecg_image_kit.effects.phrases import phrase
+from ecg_image_kit.effects.writing import _peaks
 
 NAMES = [name for name, kind in EFFECTS.items() if kind.stage == "marks"]
 OPAQUE = {"Sticker", "StickyNote", "Redaction"}
@@ -43,7 +45,7 @@ def changed(before: Page, after: Page, by: int = 24) -> NDArray[np.bool_]:
     return np.asarray(cv2.absdiff(before.image, after.image).max(axis=2) > by)
 
 
-def inside(page: Page, boxes: list[marks.Box]) -> NDArray[np.bool_]:
+def inside(page: Page, boxes: list[Box]) -> NDArray[np.bool_]:
     """(H, W) pixels whose centres are in a box, or half a pixel from it."""
     out = np.zeros(page.image.shape[:2], np.uint8)
     for box in boxes:
@@ -51,7 +53,7 @@ def inside(page: Page, boxes: list[marks.Box]) -> NDArray[np.bool_]:
     return out.astype(bool)
 
 
-def added(before: Page, after: Page) -> list[marks.Box]:
+def added(before: Page, after: Page) -> list[Box]:
     assert after.boxes[: len(before.boxes)] == before.boxes
     return list(after.boxes[len(before.boxes) :])
 
@@ -171,14 +173,14 @@ def test_cursive_letters_are_joined() -> None:
 
 def test_phrases_are_many_and_filled() -> None:
     rng = np.random.default_rng(0)
-    phrases = [hw.phrase(rng) for _ in range(500)]
+    phrases = [phrase(rng) for _ in range(500)]
     assert len(set(phrases)) > 250
     assert not any("{" in text or "}" in text for text in phrases)
-    assert all(len(hw.phrase(rng, longest=8, lines=1)) <= 8 for _ in range(50))
+    assert all(len(phrase(rng, longest=8, lines=1)) <= 8 for _ in range(50))
 
 
 def test_peaks_are_the_beats() -> None:
     page = strip()
     trace = page.traces[0]
-    at = trace.s[marks._peaks(trace)]
+    at = trace.s[_peaks(trace)]
     assert len(at) >= 10 and np.abs((at - 0.3 + 0.4) % 0.8 - 0.4).max() < 0.02

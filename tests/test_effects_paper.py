@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ecg_image_kit import Layout, Page, Record, Strip, Style, render
-from ecg_image_kit.effects import EFFECTS, Effect, draw
+from ecg_image_kit.effects import EFFECTS, Effect, damage, draw, printers
 from ecg_image_kit.effects import ink as inks
-from ecg_image_kit.effects import paper as papers
 
 KINDS = [kind for kind in EFFECTS.values() if kind.stage in ("ink", "paper")]
 EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -100,11 +99,13 @@ def test_the_centre_of_a_line_stays(kind: type[Effect]) -> None:
     assert abs(float(np.mean(moved))) < 0.05
 
 
-@pytest.mark.parametrize("kind", [inks.Laser, inks.Inkjet, inks.ThermalHead, inks.PenPlotter, inks.Bleed, inks.Fading])
+@pytest.mark.parametrize(
+    "kind", [printers.Laser, printers.Inkjet, printers.ThermalHead, printers.PenPlotter, inks.Bleed, inks.Fading]
+)
 def test_every_share_of_the_ink_stays_symmetric(kind: type[Effect]) -> None:
     """All of the ink, soft edges too, about its centre: no part of it is cut off above only."""
-    options: dict[str, Any] = {"along": "y"} if kind is inks.Inkjet else {}
-    options |= {"dead": 0} if kind is inks.ThermalHead else {}
+    options: dict[str, Any] = {"along": "y"} if kind is printers.Inkjet else {}
+    options |= {"dead": 0} if kind is printers.ThermalHead else {}
 
     def centre(image: NDArray[np.uint8], y: float) -> float:
         dark = 255.0 - image[round(y) - 14 : round(y) + 15, 100:-100].max(axis=2).mean(axis=1)
@@ -122,9 +123,9 @@ def test_every_share_of_the_ink_stays_symmetric(kind: type[Effect]) -> None:
 
 HIDING: list[tuple[type[Effect], str, dict[str, Any]]] = [
     (inks.Dropouts, "dropout", {"count": 12}),
-    (papers.Tear, "tear", {"size": 60}),
-    (papers.PunchHoles, "hole", {"count": 3}),
-    (papers.Staple, "staple", {"count": 2}),
+    (damage.Tear, "tear", {"size": 60}),
+    (damage.PunchHoles, "hole", {"count": 3}),
+    (damage.Staple, "staple", {"count": 2}),
 ]  # fmt: skip
 
 
@@ -164,7 +165,7 @@ def test_a_dead_dot_as_wide_as_the_line_hides_it() -> None:
     before = page(200.0, BLACK, flat=True)
     found = 0
     for seed in range(12):
-        after = drawn(inks.ThermalHead, seed, 0.8, dead=12, pitch=0.4).paint(before)
+        after = drawn(printers.ThermalHead, seed, 0.8, dead=12, pitch=0.4).paint(before)
         trace = after.traces[0]
         gone = ~after.visible(trace)
         if gone.any():
@@ -177,7 +178,7 @@ def test_a_dead_dot_as_wide_as_the_line_hides_it() -> None:
 def test_a_torn_part_goes_beyond_the_sheet() -> None:
     before = page(100.0, rows=6)
     for seed in range(6):
-        after = drawn(papers.Tear, seed, 1.0).paint(before)
+        after = drawn(damage.Tear, seed, 1.0).paint(before)
         outline = after.boxes[-2].outline
         assert (outline.min(axis=0) < -2).any() or (outline.max(axis=0) > (262, 167)).any()
 

@@ -11,11 +11,12 @@ from ecg_image_kit.effects import EFFECTS, Range, apply, draw
 from ecg_image_kit.effects.geometry import Pad, Perspective
 from ecg_image_kit.effects.light import Flash, Glare, Shadow
 from ecg_image_kit.effects.optics import Defocus, MotionBlur
-from ecg_image_kit.effects.scene import Clip, Desk, Finger, OtherSheet, ScannerBed
+from ecg_image_kit.effects.scene import Desk, OtherSheet, ScannerBed
+from ecg_image_kit.effects.things import Clip, Finger
 from ecg_image_kit.page import Box, _within
 
-STAGES = ("scene", "light", "optics", "sensor")
-NAMES = [name for name, kind in EFFECTS.items() if kind.__module__.split(".")[-1] in ("scene", "light", "optics")]
+MODULES = ("scene", "things", "light", "optics")
+NAMES = [name for name, kind in EFFECTS.items() if kind.__module__.split(".")[-1] in MODULES]
 STILL = [name for name in NAMES if EFFECTS[name].stage != "scene"]
 AROUND = [Desk(surface=s) for s in ("wood", "cloth", "plain", "laminate", "steel", "keyboard", "papers", "dark")]
 AROUND += [ScannerBed(lid=s) for s in ("white", "grey", "black")] + [OtherSheet(paper=s) for s in ("ecg", "text")]
@@ -30,7 +31,7 @@ def page():
 @pytest.fixture(scope="module")
 def framed(page):
     """A sheet seen at a slant, with something around it."""
-    return apply(page, [Perspective(tilt=10, pan=5, margin=0.3, zoom=1.0)], seed=1)
+    return apply(page, [Perspective(tilt=10, pan=5, margin=0.2, zoom=1.0)], seed=1)
 
 
 def drawn(effect, severity=0.6, seed=3):
@@ -170,6 +171,12 @@ def test_where_glare_saturates_there_is_a_box(framed, effect):
     assert not (seen & hidden).any()
     faint = drawn(replace(effect, **{"strength" if isinstance(effect, Glare) else "core": 0.5})).paint(black)
     assert len(faint.boxes) == len(framed.boxes)
+
+
+def test_no_thumb_comes_from_nowhere(page):
+    """Nobody holds a sheet whose edge is further from the picture's than a hand is long."""
+    far = apply(page, [Pad(left=0.5, right=0.5, top=0.5, bottom=0.5)], seed=1)
+    assert drawn(Finger(reach=25, count=2)).paint(far).image is far.image
 
 
 def test_traces_under_a_thumb_cannot_be_seen(page):

@@ -15,7 +15,26 @@ import numpy as np
 
 from ..errors import PageError
 from ..page import Page
-from . import codec, geometry, ink, light, marks, optics, paper, scanner, scene  # noqa: F401 - they enter EFFECTS
+from . import (  # noqa: F401 - they enter EFFECTS
+    codec,
+    copier,
+    damage,
+    geometry,
+    ink,
+    laid,
+    light,
+    marks,
+    optics,
+    paper,
+    printers,
+    scanner,
+    scene,
+    screen,
+    stains,
+    stamps,
+    things,
+    wear,
+)
 from .base import EFFECTS, FLAT, STAGES, Effect, Grows, OneOf, Range, children, draw, effect_of
 from .geometry import GeometryEffect, bend
 

@@ -1,8 +1,7 @@
-"""Handwriting: text as pen paths with pressure, in a hand of one's own, drawn as ink on a picture.
+"""Handwriting: text as pen paths with pressure, in a hand of one's own.
 
     >>> hand = hand_of("cursive", rng)                     # its habits: slant, spacing, letter forms, ...
     >>> strokes, width = write("old inf MI", hand, rng)    # (N, 3) x, y in cap heights, pressure 0 to 1
-    >>> ink(image, to_mm(strokes), page.mm_to_px, pen_of("blue", "ballpoint", rng), rng)
 
 Capitals and signs are the paths of ``strokefont``, small letters and digits curves through a few points, which can be
 joined. What makes them a hand is how they are bent, the same way wherever a letter stands, and a little anew each time.
@@ -10,27 +9,20 @@ joined. What makes them a hand is how they are bent, the same way wherever a let
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import strokefont
-from . import fields as fl
+from .fields import D
 
-D = NDArray[np.float64]
 Strokes = list[D]  # (N, 3) each: x right, y down, pressure
-
 FAMILIES = ("print", "cursive", "capitals", "doctor")
-INKS = ("blue", "black", "red", "pencil")
-TIPS = ("ballpoint", "felt")
-
 _STEP = 0.045  # cap heights between points of a pen path
 _CAP = 1.9  # x-heights of a capital in the table below
+
 
 # Character, width, pen paths: curves through these points, x right, y up, in x-heights. The first path may be joined to
 # the letter before, and its end to the one after; the others (dots, bars) are added when the word is written.
@@ -144,9 +136,6 @@ def hand_of(family: str, rng: np.random.Generator) -> Hand:
     """A writer of that family."""
     seed = int(rng.integers(2**31))
     return Hand(family, seed, *(float(rng.uniform(low, high)) for low, high in _HABITS[family]))
-
-
-# Writing
 
 
 def write(text: str, hand: Hand, rng: np.random.Generator) -> tuple[Strokes, float]:
@@ -323,228 +312,3 @@ def pressure(path: D, press: float, taper: float, rng: np.random.Generator) -> D
         steps = np.arange(n) * _STEP / taper
         p *= np.clip(0.45 + 0.55 * steps, 0, 1) * np.clip(0.3 + 0.7 * steps[::-1], 0, 1)
     return np.clip(p, 0.12, 1.0)
-
-
-# Ink
-
-
-@dataclass(frozen=True)
-class Pen:
-    """What writes: its colour, its width in mm, how dark it covers at most, and how its line looks.
-
-    Attributes:
-        thin: share of the width left at no pressure; pale: the same of the darkness.
-        grain: how much the paper's grain shows; wet: mm by which ink spreads.
-    """
-
-    colour: tuple[float, float, float]
-    width: float
-    cover: float
-    thin: float
-    pale: float
-    grain: float
-    wet: float = 0.0
-
-
-_COLOURS = {
-    "blue": ((26, 44, 150), (38, 62, 170), (20, 30, 110), (60, 80, 180)),
-    "black": ((28, 28, 34), (40, 40, 44), (22, 24, 40)),
-    "red": ((196, 30, 40), (176, 24, 52), (210, 50, 50)),
-    "pencil": ((66, 66, 72), (82, 82, 86), (54, 54, 60)),
-}
-
-
-def pen_of(colour: str, tip: str, rng: np.random.Generator) -> Pen:
-    """One pen of that colour; a pencil has one kind of tip only."""
-    shades = _COLOURS[colour]
-    r, g, b = np.clip(np.array(shades[rng.integers(len(shades))]) + rng.normal(0, 6, 3), 0, 255)
-    rgb = (float(r), float(g), float(b))
-    if colour == "pencil":
-        return Pen(rgb, rng.uniform(0.3, 0.55), rng.uniform(0.7, 0.95), 0.65, 0.35, 0.75)
-    if tip == "felt":
-        return Pen(rgb, rng.uniform(0.5, 1.1), rng.uniform(0.85, 0.97), 0.75, 0.85, 0.08, rng.uniform(0.02, 0.08))
-    return Pen(rgb, rng.uniform(0.28, 0.48), rng.uniform(0.82, 0.96), 0.6, 0.5, 0.3)
-
-
-def ink(
-    image: fl.U8, strokes: Sequence[D], to_px: Callable[[D], D], px_per_mm: float, pen: Pen, rng: np.random.Generator
-) -> None:
-    """Draw strokes (N, 3), mm and pressure, into ``image`` (H, W, 3) itself."""
-    lines = [to_px(stroke[:, :2]) for stroke in strokes]
-    if not lines:
-        return
-    room = pen.width * px_per_mm + 2
-    every = np.vstack(lines)
-    x0, y0 = np.maximum(np.floor(every.min(axis=0) - room), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(every.max(axis=0) + room) + 1, image.shape[1::-1]).astype(int)
-    if x1 <= x0 or y1 <= y0:
-        return
-    alpha = _covered(lines, strokes, (x0, y0), (y1 - y0, x1 - x0), px_per_mm, pen)
-    if pen.wet * px_per_mm > 0.25:
-        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), pen.wet * px_per_mm), np.float32)
-    if pen.grain:
-        alpha = _grained(alpha, px_per_mm, pen, rng)
-    patch = image[y0:y1, x0:x1]
-    patch[:] = fl.dye(patch, pen.colour, alpha)
-
-
-def _covered(
-    lines: Sequence[D],
-    strokes: Sequence[D],
-    origin: tuple[int, int],
-    shape: tuple[int, int],
-    px_per_mm: float,
-    pen: Pen,
-) -> fl.F:
-    """(h, w) 0 to 1: the ink of each pixel of a patch, drawn finer and area-reduced."""
-    fine = int(np.clip(np.ceil(10 / (pen.width * px_per_mm)), 2, 8))
-    big: fl.U8 = np.zeros((shape[0] * fine, shape[1] * fine), np.uint8)
-    levels = 7
-    groups: list[list[NDArray[np.int32]]] = [[] for _ in range(levels + 1)]
-    for line, stroke in zip(lines, strokes, strict=True):
-        points = np.rint((line - origin + 0.5) * fine * 16 - 8).astype(np.int32)
-        level = np.rint(stroke[:, 2] * levels).astype(int)
-        cuts = np.append(np.append(0, np.flatnonzero(np.diff(level)) + 1), len(level))
-        for a, b in pairwise(cuts):
-            groups[level[a]].append(points[a : b + 1] if b < len(points) else points[max(0, a - 1) : b])
-    for k, runs in enumerate(groups):  # from the lightest on: where lines cross, the heavier one is seen
-        if runs:
-            p = k / levels
-            wide = pen.width * px_per_mm * fine * (pen.thin + (1 - pen.thin) * p)
-            dark = 255 * pen.cover * (pen.pale + (1 - pen.pale) * p)
-            # With fractional points OpenCV draws thick lines 2 px too wide (measured, 4.8 and 5.0).
-            cv2.polylines(big, runs, False, dark, max(1, round(wide) - 2), cv2.LINE_8, 4)
-    out = cv2.resize(big, shape[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(out, np.float32) / np.float32(255)
-
-
-def _grained(alpha: fl.F, px_per_mm: float, pen: Pen, rng: np.random.Generator) -> fl.F:
-    """Less ink in the paper's valleys, most where little is given."""
-    longer = max(alpha.shape) / px_per_mm  # mm
-    bumps = min(longer / 0.22, max(alpha.shape) / 1.6)
-    grain = fl.smooth(rng, (alpha.shape[0], alpha.shape[1]), bumps)
-    kept = 1 - pen.grain * np.clip(0.5 + 0.55 * grain, 0, 1.2) * (1.15 - alpha)
-    return np.asarray(np.clip(alpha * kept, 0, 1), np.float32)
-
-
-# Outlines
-
-
-def hull(points: D, room: float) -> D:
-    """(N, 2) convex outline of points, ``room`` away from them, mm."""
-    angle = np.arange(8) * (np.pi / 4)
-    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * room / np.cos(np.pi / 8)
-    corners = cv2.convexHull(points[:, :2].astype(np.float32)).reshape(-1, 2)
-    wide = (corners[:, None, :] + ring).reshape(-1, 2).astype(np.float32)
-    return np.asarray(cv2.convexHull(wide).reshape(-1, 2), np.float64)
-
-
-# What is written: made up, every word of it
-
-NAMES = (
-    "Quibble", "Plonk", "Zorb", "Wibble", "Mumble", "Snorp", "Blotch", "Squiggle", "Inkwell", "Doodle", "Smudge",
-    "Scrawl", "Fizzle", "Bumbleby", "Twaddle", "Pumpernick",
-)  # fmt: skip
-_FINDINGS = (
-    "NSR", "SR", "sinus tachy", "sinus brady", "AF", "fast AF", "A flutter?", "SVT", "LVH", "LVH?", "RVH", "RBBB",
-    "LBBB", "incomp RBBB", "LAFB", "1st deg AVB", "2:1 block", "CHB", "paced", "PVCs", "PACs", "bigeminy", "LAD", "RAD",
-    "old inf MI", "ant MI ?age", "inf STEMI", "ST elev II III aVF", "ST dep V4-6", "TWI V1-V3", "flat T", "tall T",
-    "poor R prog", "Q in III", "long QT", "short PR", "WPW?", "delta wave", "early repol", "pericarditis?",
-    "strain", "artefact", "leads swapped?", "low volts", "J point", "U waves", "nil acute", "normal", "NAD", "abn",
-)  # fmt: skip
-_STORIES = (
-    "chest pain", "CP x {n} h", "CP {n}/10", "pain free", "SOB", "palps", "syncope", "collapse", "dizzy", "pre op",
-    "post op", "post cardiov", "on digoxin", "on amio", "routine", "after GTN", "at rest", "exercise {n} min", "fever",
-    "r/o MI", "?PE", "DM, HT", "ex smoker", "fall", "for clinic",
-)  # fmt: skip
-_CHANGES = (
-    "no change", "no change cf {date}", "same as prev", "new", "NEW!", "old", "cf {date}", "better", "worse",
-    "unchanged", "prev ECG n/a", "resolved",
-)  # fmt: skip
-_TASKS = (
-    "d/w Dr {name}", "seen Dr {name}", "Dr {name} aware", "r/v {time}", "rpt {n} h", "rpt ECG {time}", "for echo",
-    "trop {n} h", "copy to GP", "file", "to CCU", "bed {bed}", "Rm {room}", "ward {bed}", "ECG {k}/3", "# {k}",
-    "p. {k}", "call back", "24h tape", "show cons",
-)  # fmt: skip
-_VALUES = (
-    "K {k}.{d}", "BP {sys}/{dia}", "HR {hr}", "Hb {hb}.{d}", "trop {hr}", "trop neg", "Mg .{d}", "SpO2 9{d}%",
-    "T 3{k}.{d}", "QTc 4{d}0", "PR .{d}6", "QRS 1{d}0", "{hr}/min", "INR {k}.{d}", "{hb}0 kg", "{hr} bpm", "pH 7.{d}",
-)  # fmt: skip
-_SHORT = (
-    "?",
-    "??",
-    "!",
-    "NB",
-    "OK",
-    "ok",
-    "{initials}",
-    "{date}",
-    "{time}",
-    "{k}",
-    "A",
-    "B",
-    "*",
-    "x",
-    "+",
-    "see over",
-)
-
-_PATTERNS = (
-    (5, "{finding}"), (3, "{finding}, {finding}"), (2, "{finding} - {change}"), (2, "? {finding}"), (3, "{change}"),
-    (4, "{value}"), (2, "BP {sys}/{dia}  HR {hr}"), (3, "{story}"), (4, "{task}"), (3, "{date}"), (3, "{date} {time}"),
-    (2, "{initials}"), (3, "{short}"), (2, "{initials} {time}"), (2, "{story}\n{finding}"), (2, "{date}\n{initials}"),
-    (2, "{finding}\n{finding}\n{change}"), (1, "{finding}\n{value}\n{task}\n{initials} {date}"),
-    (1, "{time} {story}\n{value}\n{task}"), (1, "{story} - {task}"),
-)  # fmt: skip
-
-
-def phrase(rng: np.random.Generator, longest: int = 99, lines: int = 9) -> str:
-    """Something that people note on an ECG: lines of at most ``longest`` characters if that can be."""
-    weights = np.array([weight for weight, _ in _PATTERNS], float)
-    best = "?"
-    for _ in range(12):
-        pattern = _PATTERNS[int(rng.choice(len(_PATTERNS), p=weights / weights.sum()))][1]
-        text = _filled(pattern, rng)
-        if max(map(len, text.split("\n"))) <= longest and text.count("\n") < lines:
-            return text
-    return best
-
-
-def date(rng: np.random.Generator) -> str:
-    """A date between 1995 and 2026, in one of the ways in which people write it."""
-    day, month, year = int(rng.integers(1, 29)), int(rng.integers(1, 13)), int(rng.integers(1995, 2027))
-    names = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-    forms = (
-        f"{day}/{month}/{year % 100:02d}", f"{day:02d}.{month:02d}.{year}", f"{day} {names[month - 1]} {year}",
-        f"{day}-{month}-{year % 100:02d}", f"{year}-{month:02d}-{day:02d}", f"{day}/{month}",
-    )  # fmt: skip
-    return forms[int(rng.integers(len(forms)))]
-
-
-def initials(rng: np.random.Generator) -> str:
-    """Two or three letters, with or without stops."""
-    letters = rng.choice(list("ABCDEFGHJKLMNPRSTVWZ"), int(rng.integers(2, 4)))
-    return "".join(letters) if rng.random() < 0.6 else ".".join(letters) + "."
-
-
-def _filled(pattern: str, rng: np.random.Generator) -> str:
-    """The pattern with every ``{slot}`` filled, slots within what fills them too."""
-    words = {
-        "finding": _FINDINGS, "story": _STORIES, "change": _CHANGES, "task": _TASKS, "value": _VALUES, "short": _SHORT,
-        "name": NAMES,
-    }  # fmt: skip
-    ranges = {"n": (1, 10), "k": (1, 7), "d": (0, 10), "hr": (45, 150), "sys": (90, 200), "dia": (50, 110),
-              "hb": (7, 17), "bed": (1, 40), "room": (101, 560)}  # fmt: skip
-    while "{" in pattern:
-        before, slot = pattern.split("{", 1)
-        slot, after = slot.split("}", 1)
-        if slot in words:
-            value = words[slot][int(rng.integers(len(words[slot])))]
-        elif slot in ranges:
-            value = str(int(rng.integers(*ranges[slot])))
-        elif slot == "time":
-            value = f"{rng.integers(24):02d}{':' if rng.random() < 0.7 else ''}{rng.integers(60):02d}"
-        else:
-            value = {"date": date, "initials": initials}[slot](rng)
-        pattern = before + value + after
-    return pattern

@@ -1,4 +1,4 @@
-"""Ink: how printers and pens put the page on paper.
+"""Ink: where it is on a page, and how it fades, runs, and is too little or too much.
 
 What is ink is seen in the image: it is darker than the paper around it in every colour, which a coloured grid is not.
 Everything here makes ink paler, darker or wider by the same on all its sides, so that a line's centre stays.
@@ -6,7 +6,7 @@ Everything here makes ink paler, darker or wider by the same on all its sides, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,8 +14,11 @@ import cv2
 import numpy as np
 
 from ..page import Box, Page, Trace
-from .base import Effect, Grows, OneOf, Range, number, word
-from .paper import U8, D, F, cover, dye, eight, fractal, grain, outline_of, over, ramp, rows_of, times, window
+from . import fields as fl
+from .base import Effect, Grows, Range, number
+from .fields import U8, D, F, Some
+from .hidden import with_lost
+from .shapes import fixed, outline_of, shape_of, whole, window
 
 _FAINTEST = 40  # grey levels from the paper to what may still be ink
 
@@ -26,7 +29,7 @@ class Ink:
 
     Attributes:
         share: (H, W) 255 where all is ink, 0 on paper and grid.
-        paper: (H, W, 3) the bare paper behind it.
+        paper: (h, w, 3) the bare paper behind it, on a coarse lattice.
     """
 
     share: U8
@@ -41,248 +44,64 @@ def ink_of(page: Page, low: float = 0.16, high: float = 0.88) -> Ink:
     image = page.image
     k = page.px_per_mm
     step = max(1, round(0.4 * k))
-    few = np.ascontiguousarray(image[::step, ::step])
+    size = max(1, image.shape[1] // step), max(1, image.shape[0] // step)
+    few = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     wide = 2 * round(1.6 * k / step) + 1
     bare = cv2.blur(cv2.dilate(few, np.ones((wide, wide), np.uint8)), (wide, wide))
-    paper = over(np.asarray(bare, np.uint8), image)
-    dark = over(_brightest(np.asarray(bare, np.uint8)), image)
-    for rows in rows_of(image.shape[0]):
-        dark[rows] = cv2.subtract(dark[rows], _brightest(image[rows]))
+    bright = _brightest(bare)
     # Ink is what the darkest 2 in 1000 px are; a grid's colour keeps one channel bright.
     # (All rows, for a flat line has few of them.)
-    counts = np.cumsum(np.bincount(dark[:, :: 2 * step].ravel(), minlength=256)[::-1])
+    some = cv2.resize(image, (max(1, image.shape[1] // (2 * step)), image.shape[0]), interpolation=cv2.INTER_NEAREST)
+    dark = cv2.subtract(fl.over(bright, some), _brightest(some))
+    counts = np.cumsum(cv2.calcHist([dark], [0], None, [256], [0, 256])[::-1])
     level = 255 - int(np.searchsorted(counts, max(4.0, 0.002 * counts[-1])))
     level = max(level, _FAINTEST)
-    return Ink(ramp(dark, low * level, high * level), paper)
+    share = np.empty(shape_of(image), np.uint8)
+    behind = fl.by_rows(bright, shape_of(image))
+    for rows in fl.rows_of(image.shape[0]):
+        share[rows] = fl.ramp(cv2.subtract(behind(rows), _brightest(image[rows])), low * level, high * level)
+    return Ink(share, fl.u8(bare))
 
 
-def _brightest(image: U8) -> U8:
+def _brightest(image: Some) -> U8:
     r, g, b = cv2.split(image)
-    return np.asarray(cv2.max(cv2.max(r, g), b), np.uint8)
+    return fl.u8(cv2.max(cv2.max(r, g), b))
 
 
-def _around(share: U8, px: float) -> U8:
+def spread(share: U8, px: float) -> U8:
     """Where ink is, and a soft rim around it."""
     wide = 2 * max(1, round(px)) + 1
-    return np.asarray(cv2.dilate(share, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))), np.uint8)
+    return fl.u8(cv2.dilate(share, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))))
 
 
-def _scaled(share: U8, by: float, plus: float = 0.0) -> U8:
-    return np.asarray(cv2.convertScaleAbs(share, alpha=by, beta=plus), np.uint8)
+def spread_rows(share: U8, rows: slice, px: float) -> U8:
+    """``spread`` for some rows only."""
+    reach = max(1, round(px))
+    near = slice(max(0, rows.start - reach), rows.stop + reach)
+    return spread(share[near], px)[rows.start - near.start :][: rows.stop - rows.start]
 
 
-def _lighten(image: U8, ink: Ink, amount: U8, k: float) -> None:
-    """Take a share of the ink away, its soft edges included; ``amount`` is for each px of the image."""
-    cover(image, ink.paper, times(amount, _around(_scaled(ink.share, 3.0), 0.06 * k)))
+def lighten(image: U8, ink: Ink, amount: Callable[[slice], Some], k: float) -> None:
+    """Take a share of the ink away in place, its soft edges included; ``amount`` gives it for some rows."""
+    paper = fl.by_rows(ink.paper, shape_of(image))
+    for rows in fl.rows_of(image.shape[0]):
+        there = spread_rows(ink.share, rows, 0.06 * k)
+        if cv2.countNonZero(there):
+            fl.brighten(image[rows], paper(rows), fl.times(amount(rows), fl.scaled(there, 3.0)))
 
 
-def _shape(page: Page) -> tuple[int, int]:
-    return page.image.shape[0], page.image.shape[1]
-
-
-# Printers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Laser(Effect):
-    """Laser printer: uneven toner with tiny holes, and specks of it around the lines."""
-
-    stage: ClassVar[str] = "ink"
-    holes: float = number(Grows(0.02, 0.75), 0, 1, "toner that is missing in spots")
-    scatter: float = number(Grows(0.0, 0.05), 0, 1, "share of the paper beside lines that has specks")
-    uneven: float = number(Grows(0.01, 0.35), 0, 1, "toner that is missing over larger parts")
-
-    def paint(self, page: Page) -> Page:
-        rng = self.rng()
-        image = page.image.copy()
-        k = page.px_per_mm
-        ink = ink_of(page)
-        lattice = window(page, 1.0)
-        assert lattice is not None
-        cloud = fractal(rng, lattice.shape, lattice.cells(40.0), 4, 0.6)
-        pale = over(eight(self.uneven * np.clip(0.5 + 0.35 * cloud, 0, 1)), image)
-        spots = _scaled(ramp(grain(rng, _shape(page), 0.16 * k), _FEW, 263), self.holes)
-        _lighten(image, ink, np.asarray(cv2.max(pale, spots), np.uint8), k)
-        near = cv2.subtract(_around(ink.share, 0.35 * k), ink.share)
-        specks = grain(rng, _shape(page), 0.1 * k)
-        dots = ramp(specks, 256 * self.scatter, 256 * self.scatter - 1)
-        dye(image, (70, 70, 74), times(np.asarray(near, np.uint8), dots, 0.9))
-        return replace(page, image=image)
-
-
-_FEW = 190  # of 255: grain above it makes a hole
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inkjet(Effect):
-    """Inkjet printer: ink creeps into the fibres, and the head's passes leave pale bands."""
-
-    stage: ClassVar[str] = "ink"
-    feather: float = number(Grows(0.01, 0.3), 0, 2, "how far ink creeps", "mm")
-    banding: float = number(Grows(0.02, 0.6), 0, 1, "how pale the bands are")
-    swath: float = number(Range(4, 16), 1, 60, "from one pass of the head to the next", "mm")
-    along: str = word(OneOf(("x", "y")), ("x", "y"), "which way the head goes")
-
-    def paint(self, page: Page) -> Page:
-        rng = self.rng()
-        image = page.image.copy()
-        k = page.px_per_mm
-        ink = ink_of(page)
-        _lighten(image, ink, over(self._bands(page, rng), image), k)
-        spread = cv2.GaussianBlur(ink.share, (0, 0), max(0.3, 0.55 * self.feather * k))
-        rough = _scaled(grain(rng, _shape(page), 0.14 * k), 0.75, 32)
-        crept = cv2.subtract(times(np.asarray(spread, np.uint8), rough, 2.6), ink.share)
-        darkest = cv2.erode(image, np.ones((3, 3), np.uint8), iterations=max(1, round(self.feather * k)))
-        strength = min(1.0, 0.25 + 2.5 * self.feather)
-        cover(image, np.asarray(darkest, np.uint8), _scaled(np.asarray(crept, np.uint8), 0.8 * strength))
-        return replace(page, image=image)
-
-    def _bands(self, page: Page, rng: np.random.Generator) -> U8:
-        """(n, 1) or (1, n) how pale each row or column is: a pale seam at each pass, and passes that differ a little.
-
-        They change over 1 mm and more, or a line's upper half would be paler than its lower.
-        """
-        height, width = _shape(page)
-        n = height if self.along == "x" else width
-        mm = np.arange(max(2, round(n / page.px_per_mm / 0.25))) * 0.25 + rng.uniform(0, self.swath)
-        phase = np.abs((mm / self.swath + 0.5) % 1.0 - 0.5) * self.swath
-        which = (mm / self.swath + 0.5).astype(int)
-        seam = np.exp(-((phase / 0.9) ** 2)) * rng.uniform(0.3, 1.0, which.max() + 1)[which]
-        passes = np.interp(mm, np.arange(which.max() + 3) * self.swath, rng.uniform(0, 0.4, which.max() + 3))
-        share = eight(self.banding * (0.8 * seam + passes))
-        return share[:, None] if self.along == "x" else share[None, :]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThermalHead(Effect):
-    """Thermal print head: dots in rows, uneven heat, dead dots that leave white lines."""
-
-    stage: ClassVar[str] = "ink"
-    dots: float = number(Grows(0.02, 0.8), 0, 1, "how much its single dots can be seen")
-    banding: float = number(Grows(0.02, 0.5), 0, 1, "ink missing where the head is colder or the paper faster")
-    dead: int = number(Grows(0, 9), 0, 200, "places with dead dots", whole=True)
-    pitch: float = number(0.125, 0.05, 1, "from dot to dot", "mm")
-
-    def paint(self, page: Page) -> Page:
-        rng = self.rng()
-        image = page.image.copy()
-        k = page.px_per_mm
-        height, width = _shape(page)
-        ink = ink_of(page)
-        along = fractal(rng, (1, max(8, round(width / k))), max(4.0, width / k / 12), 4, 0.7)
-        across = fractal(rng, (max(8, round(height / k)), 1), max(4.0, height / k / 60), 2, 0.5)
-        share = self.banding * np.clip(0.35 + 0.3 * along + 0.25 * across, 0, 1)
-        bands = over(eight(share), image)
-        rough = _scaled(grain(rng, (height, width), self.pitch * k), self.dots)
-        amount = cv2.add(_scaled(bands, 1.0), times(rough, rough, 0.9))
-        lines, widths = self._dead(page, rng)
-        dead = cv2.resize(lines[:, None], (width, height), interpolation=cv2.INTER_NEAREST)
-        _lighten(image, ink, np.asarray(cv2.max(amount, dead), np.uint8), k)
-        boxes = [box for y, wide in widths for box in _cut_off(page, y, wide)]
-        return replace(page, image=image, boxes=(*page.boxes, *boxes))
-
-    def _dead(self, page: Page, rng: np.random.Generator) -> tuple[U8, list[tuple[float, float]]]:
-        """(H,) how much of each row is missing, and the (y, width) mm of the lines."""
-        height, k = page.image.shape[0], page.px_per_mm
-        edges = (np.arange(height + 1)) / k
-        missing = np.zeros(height)
-        found = []
-        for _ in range(self.dead):
-            wide = self.pitch * float(rng.choice([1, 1, 1, 2, 3]))
-            top = float(rng.uniform(0, height / k))
-            inside = np.clip(edges, top, top + wide)
-            missing = np.maximum(missing, np.diff(inside) * k)
-            found.append((top + wide / 2, wide))
-        return eight(missing), found
-
-
-def _cut_off(page: Page, y: float, wide: float) -> Iterator[Box]:
-    """Boxes around the stretches of traces that lose most of their ink to a white line at ``y`` mm of the image."""
-    pen = float(page.style.get("pen_width", 0.3))
-    for trace in page.traces:
-        mm = _image_mm(page, trace)
-        slope = np.abs(np.gradient(mm[:, 1])) / max(float(np.median(np.diff(mm[:, 0]))), 1e-6) if len(mm) > 1 else 0.0
-        half = 0.5 * pen * np.sqrt(1 + np.square(slope))
-        lost = np.minimum(mm[:, 1] + half, y + wide / 2) - np.maximum(mm[:, 1] - half, y - wide / 2)
-        gone = np.flatnonzero(np.nan_to_num(lost / (2 * half)) > 0.5)
-        for run in np.split(gone, np.flatnonzero(np.diff(gone) > 3) + 1):
-            if run.size:
-                (x0, x1), reach = mm[run[[0, -1]], 0] + (-0.02, 0.02), wide / 2 + 0.02
-                outline = np.array([[x0, y - reach], [x1, y - reach], [x1, y + reach], [x0, y + reach]])
-                yield Box("dropout", outline_of(page, outline), hides=True)
-
-
-def _image_mm(page: Page, trace: Trace) -> D:
+def image_mm(page: Page, trace: Trace) -> D:
     """(N, 2) mm of the image, from its top left corner, of a trace's samples; NaN where they are."""
     mm = page.mm(trace)
     px = page.mm_to_px(np.where(np.isfinite(mm), mm, 0.0))
     return np.asarray(np.where(np.isfinite(mm), (px + 0.5) / page.px_per_mm, np.nan), np.float64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PenPlotter(Effect):
-    """Pen recorder: pale where the pen is fast, dark where it is slow, blobs where it rests."""
-
-    stage: ClassVar[str] = "ink"
-    thinning: float = number(Grows(0.03, 0.75), 0, 0.9, "ink missing in the fastest strokes")
-    flow: float = number(Grows(0.02, 0.4), 0, 1, "ink missing where the pen does not flow well")
-    blob: float = number(Grows(0.0, 0.75), 0, 4, "wider than the line where the pen rests", "mm")
-
-    def paint(self, page: Page) -> Page:
-        rng = self.rng()
-        image = page.image.copy()
-        k = page.px_per_mm
-        ink = ink_of(page)
-        steep = self._steep(ink.share, k)
-        lattice = window(page, 0.5)
-        assert lattice is not None
-        flow = over(
-            eight(self.flow * np.clip(0.4 + 0.4 * fractal(rng, lattice.shape, lattice.cells(14.0), 4), 0, 1)), image
-        )
-        amount = cv2.max(
-            _scaled(steep, self.thinning), times(flow, _scaled(grain(rng, _shape(page), 0.12 * k), 0.5, 127))
-        )
-        # A fast line loses most at its edges.
-        core = cv2.GaussianBlur(ink.share, (0, 0), max(0.3, 0.1 * k))
-        rim = times(_scaled(steep, self.thinning), ramp(np.asarray(core, np.uint8), 212, 0))
-        _lighten(image, ink, np.asarray(cv2.add(amount, rim), np.uint8), k)
-        self._rest(page, image, rng)
-        return replace(page, image=image)
-
-    def _steep(self, share: U8, k: float) -> U8:
-        """(H, W) 255 where the ink runs up or down, 0 where it runs along."""
-        along = cv2.convertScaleAbs(cv2.Sobel(share, cv2.CV_16S, 1, 0, scale=0.2))
-        across = cv2.convertScaleAbs(cv2.Sobel(share, cv2.CV_16S, 0, 1, scale=0.2))
-        wide = (2 * max(1, round(0.25 * k)) + 1,) * 2
-        x, y = cv2.blur(along, wide), cv2.blur(across, wide)
-        half_x, half_y = (_scaled(np.asarray(v, np.uint8), 0.5) for v in (x, y))
-        share_up = np.asarray(cv2.divide(half_x, cv2.add(half_x, half_y), scale=255), np.uint8)
-        return ramp(share_up, 128, 235)
-
-    def _rest(self, page: Page, image: U8, rng: np.random.Generator) -> None:
-        k = page.px_per_mm
-        pen = float(page.style.get("pen_width", 0.3))
-        colour = tuple(float(c) for c in page.style.get("ink", (20, 20, 28)))
-        for trace in page.traces:
-            mm = _image_mm(page, trace)
-            known = mm[np.isfinite(mm).all(axis=1)]
-            for end in (0, -1):
-                if not len(known):
-                    continue
-                wide = pen + self.blob * rng.uniform(0.3, 1.0)
-                centre, reach = known[end], wide / 2 + 0.4
-                lattice = window(page, 1.0, (*(centre - reach), *(centre + reach)))
-                if lattice is None:
-                    continue
-                view = image[lattice.part]
-                alpha = np.zeros(view.shape[:2], np.uint8)
-                corner = np.array([lattice.part[1].start, lattice.part[0].start])
-                x, y = np.round((centre * k - 0.5 - corner) * 16).astype(int)
-                cv2.circle(alpha, (int(x), int(y)), round(wide / 2 * k * 16), 235, -1, cv2.LINE_AA, 4)
-                cover(view, (colour[0], colour[1], colour[2]), alpha)
-
-
-# Ink that is too little or too much
+def _darkest(image: U8, px: int) -> U8:
+    """(h, w, 3) the darkest within ``px`` of each place: on a lattice half as fine, for it looks like that anyway."""
+    size = (image.shape[1] + 1) // 2, (image.shape[0] + 1) // 2
+    small = cv2.resize(cv2.erode(image, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
+    return fl.u8(cv2.erode(small, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (px // 2) + 1,) * 2)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,15 +118,15 @@ class Fading(Effect):
         image = page.image.copy()
         k = page.px_per_mm
         ink = ink_of(page)
-        lattice = window(page, 1.5)
-        assert lattice is not None
-        cloud = np.tanh(fractal(rng, lattice.shape, lattice.cells(80.0), 4, 0.6))
-        share = eight(np.clip(self.amount * (1 - 0.5 * self.uneven * (1 - cloud)), 0, 0.95))
-        _lighten(image, ink, over(share, image), k)
+        lattice = whole(page, 1.5)
+        cloud = np.tanh(fl.fractal(rng, lattice.shape, lattice.cells(80.0), 4, 0.6))
+        share = fl.eight(np.clip(self.amount * (1 - 0.5 * self.uneven * (1 - cloud)), 0, 0.95))
+        lighten(image, ink, fl.by_rows(share, shape_of(image)), k)
         if self.warmth:
-            table = eight((np.arange(256)[:, None, None] + self.warmth * np.array([60.0, 28.0, 0.0])) / 255)
-            cover(image, np.asarray(cv2.LUT(image, table), np.uint8), ink.share)
-        return replace(page, image=image)
+            curve = np.arange(256)[:, None] + self.warmth * np.array([60.0, 28.0, 0.0])
+            for rows in fl.rows_of(image.shape[0]):
+                fl.cover(image[rows], fl.table(image[rows], curve), ink.share[rows])
+        return with_lost(page, image) if self.amount > 0.8 else replace(page, image=image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,15 +143,13 @@ class Bleed(Effect):
         share = ink_of(page, 0.05, 1.0).share  # as the edges are, or the line would move by a part of a px
         reach = max(1, int(np.ceil(px)))
         # Between whole px, two widths are mixed.
-        wide = cv2.addWeighted(_around(share, reach), px / reach, share, 1 - px / reach, 0)
+        wide = cv2.addWeighted(spread(share, reach), px / reach, share, 1 - px / reach, 0)
         blurred = cv2.GaussianBlur(wide, (0, 0), max(0.2, px * (0.25 + 0.6 * self.softness)))
-        firm = ramp(np.asarray(blurred, np.uint8), 30, 219)
-        alpha = cv2.max(firm, share)
-        size = 2 * (2 * reach + 1) + 1
-        darkest = cv2.erode(image, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
-        cover(
-            image, np.asarray(darkest, np.uint8), _scaled(np.asarray(alpha, np.uint8), min(1.0, 0.35 + 4 * self.spread))
-        )
+        darkest = fl.over(_darkest(page.image, 2 * reach + 1), image)
+        strength = min(1.0, 0.35 + 4 * self.spread)
+        for rows in fl.rows_of(image.shape[0]):
+            alpha = cv2.max(fl.ramp(blurred[rows], 30, 219), share[rows])
+            fl.cover(image[rows], darkest[rows], fl.scaled(alpha, strength))
         return replace(page, image=image)
 
 
@@ -348,7 +165,7 @@ class Dropouts(Effect):
         rng = self.rng()
         image = page.image.copy()
         k = page.px_per_mm
-        drawn = [mm for mm in (_image_mm(page, trace.upsampled()) for trace in page.traces) if len(mm) > 1]
+        drawn = [mm for mm in (image_mm(page, trace.upsampled()) for trace in page.traces) if len(mm) > 1]
         boxes = []
         for _ in range(self.count):
             piece = self._piece(page, drawn, rng)
@@ -365,10 +182,10 @@ class Dropouts(Effect):
             shape = view.shape[0] * fine, view.shape[1] * fine
             px = (piece * k - 0.5 - corner + 0.5) * fine - 0.5
             gone = np.zeros(shape, np.uint8)
-            cv2.polylines(gone, [np.round(px * 16).astype(np.int32)], False, 255, max(1, round(pen * k * fine)), 8, 4)
+            cv2.polylines(gone, [fixed(px)], False, 255, max(1, round(pen * k * fine)), 8, 4)
             near = cv2.dilate(gone, np.ones((2 * round(0.15 * k * fine) + 1,) * 2, np.uint8))
             alpha = cv2.resize(near, view.shape[1::-1], interpolation=cv2.INTER_AREA)
-            cover(view, background(page, lattice.part), np.asarray(alpha, np.uint8))
+            fl.cover(view, background(page, lattice.part), alpha)
             for contour in cv2.findContours(gone, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
                 if len(contour) >= 3:
                     outline = (contour[:, 0].astype(np.float64) + 0.5) / fine - 0.5 + corner
@@ -379,7 +196,7 @@ class Dropouts(Effect):
         """(N, 2) mm of the image: a piece of a trace; of any row if there is none."""
         wanted = rng.uniform(0.3, 1.0) * self.length
         if not drawn:
-            height, width = _shape(page)
+            height, width = shape_of(page.image)
             x, y = rng.uniform(0, 1, 2) * (width, height) / page.px_per_mm
             return np.array([[x - wanted / 2, y], [x + wanted / 2, y]])
         mm = drawn[int(rng.integers(len(drawn)))]
@@ -401,7 +218,7 @@ def background(page: Page, part: tuple[slice, slice]) -> U8:
     """
     image, k = page.image, page.px_per_mm
     rows, columns = part
-    height, width = _shape(page)
+    height, width = shape_of(page.image)
     shape = rows.stop - rows.start, columns.stop - columns.start
     # Of the next multiples of 5 mm, those nearest to whole px.
     steps = sorted(range(1, 9), key=lambda n: abs(5 * n * k - round(5 * n * k)) + 0.02 * n)[:2]
@@ -413,10 +230,9 @@ def background(page: Page, part: tuple[slice, slice]) -> U8:
             if top >= 0 and left >= 0 and top + shape[0] <= height and left + shape[1] <= width:
                 found.append(image[top : top + shape[0], left : left + shape[1]])
     if len(found) < 3:
-        bare = ink_of(page).paper
-        return np.asarray(bare[part], np.uint8)
+        return fl.over(ink_of(page).paper, image)[part]
     brightness = np.sort(np.stack(found), axis=0)
-    return np.asarray(brightness[round(0.7 * (len(found) - 1))], np.uint8)
+    return fl.u8(brightness[round(0.7 * (len(found) - 1))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -433,11 +249,11 @@ class TonerSpeckle(Effect):
         rng = self.rng()
         image = page.image.copy()
         k = page.px_per_mm
-        height, width = _shape(page)
+        height, width = shape_of(page.image)
         ink = ink_of(page)
         most = 256 * self.holes
-        holes = ramp(grain(rng, (height, width), 0.2 * k), most, most - 42)
-        _lighten(image, ink, holes, k)
+        grain = fl.grain(rng, (height, width), 0.2 * k)
+        lighten(image, ink, lambda rows: fl.ramp(grain[rows], most, most - 42), k)
         specks = np.zeros((height, width), np.uint8)
         n = min(int(self.dust * height * width / k**2), height * width // 4)
         # One px each, as dark as its share of the px; the larger ones come from the blur's sum.
@@ -454,7 +270,7 @@ class TonerSpeckle(Effect):
                 axes = (2 * r, 2 * r * 1.3)
                 cv2.ellipse(specks, ((x, y), axes, 0.0), float(rng.uniform(90, 220)), -1, cv2.LINE_AA)
                 y += self.drum * k
-        dye(image, (52, 52, 56), np.asarray(cv2.GaussianBlur(specks, (0, 0), max(0.3, 0.05 * k)), np.uint8))
+        fl.dye(image, (52, 52, 56), cv2.GaussianBlur(specks, (0, 0), max(0.3, 0.05 * k)))
         return replace(page, image=image)
 
 
@@ -471,16 +287,15 @@ class DoublePrint(Effect):
         rng = self.rng()
         image = page.image.copy()
         k = page.px_per_mm
-        height, width = _shape(page)
+        height, width = shape_of(page.image)
         angle = np.deg2rad(self.direction)
         dx, dy = self.offset * k * np.cos(angle), self.offset * k * np.sin(angle)
         share = ink_of(page).share
         ghost = cv2.warpAffine(share, np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), (width, height))
-        lattice = window(page, 2.0)
-        assert lattice is not None
-        uneven = eight(np.clip(0.75 + 0.2 * fractal(rng, lattice.shape, lattice.cells(60.0), 3), 0, 1))
-        ghost = times(np.asarray(ghost, np.uint8), over(uneven, image), self.strength)
-        dye(image, (24, 24, 32), times(ghost, np.asarray(255 - share, np.uint8)))
+        lattice = whole(page, 2.0)
+        uneven = fl.eight(np.clip(0.75 + 0.2 * fl.fractal(rng, lattice.shape, lattice.cells(60.0), 3), 0, 1))
+        ghost = fl.times(ghost, fl.over(uneven, image), self.strength)
+        fl.dye(image, (24, 24, 32), fl.times(ghost, 255 - share))
         return replace(page, image=image)
 
 
@@ -496,10 +311,12 @@ class GridFading(Effect):
         rng = self.rng()
         image = page.image.copy()
         ink = ink_of(page)
-        lattice = window(page, 1.5)
-        assert lattice is not None
-        cloud: F = np.tanh(1.4 * fractal(rng, lattice.shape, lattice.cells(70.0), 4, 0.6))
-        share = eight(self.amount * (1 - 0.5 * self.uneven * (1 - cloud)))
-        free = ramp(_around(ink.share, 0.01), 128, 0)
-        cover(image, ink.paper, times(over(share, image), free))
+        lattice = whole(page, 1.5)
+        cloud: F = np.tanh(1.4 * fl.fractal(rng, lattice.shape, lattice.cells(70.0), 4, 0.6))
+        share = fl.eight(self.amount * (1 - 0.5 * self.uneven * (1 - cloud)))
+        ink_there = spread(ink.share, 1)
+        missing, paper = fl.by_rows(share, shape_of(image)), fl.by_rows(ink.paper, shape_of(image))
+        for rows in fl.rows_of(image.shape[0]):
+            free = fl.ramp(ink_there[rows], 128, 0)
+            fl.brighten(image[rows], paper(rows), fl.times(missing(rows), free))
         return replace(page, image=image)

@@ -10,14 +10,12 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..page import Page
 from . import fields as fl
 from .base import Effect, Grows, Range, number
-
-U8 = NDArray[np.uint8]
-F = NDArray[np.float32]
+from .fields import U8
+from .shapes import shape_of
 
 _DIRECT = 120  # taps up to which OpenCV filters directly; above, it takes Fourier transforms, ten times as slow
 _TILE = 512  # px, of the noise that is laid out over the picture
@@ -47,7 +45,9 @@ class Defocus(Effect):
         along = np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None]
         # The plane of focus cuts the sheet along a line, somewhere.
         away = np.abs(along - rng.uniform(-0.5, 0.2)) * 1.6 + 0.06 * fl.smooth(rng, shape, 2)
-        return replace(page, image=_mixed(sharp, soft, np.clip(away - 0.1, 0.0, 1.0)))
+        image = sharp.copy()
+        fl.cover(image, soft, np.minimum(away - 0.1, 1.0))
+        return replace(page, image=image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Haze(Effect):
 
     def paint(self, page: Page) -> Page:
         over = _wide_blur(page.image, self.reach * max(page.image.shape))
-        return replace(page, image=_u8(cv2.addWeighted(page.image, 1.0 - self.veil, over, self.veil, 0.0)))
+        return replace(page, image=fl.u8(cv2.addWeighted(page.image, 1.0 - self.veil, over, self.veil, 0.0)))
 
 
 # Sensor
@@ -90,7 +90,7 @@ class SensorNoise(Effect):
 
     def paint(self, page: Page) -> Page:
         rng = self.rng()
-        tile = _blurred_tile(fl.white(rng, (_TILE, _TILE), 3), self.grain)
+        tile = fl.blurred_tile(fl.white(rng, (_TILE, _TILE), 3), self.grain)
         tile = np.asarray((1.0 - self.colour) * tile[..., :1] + self.colour * tile, np.float32)
         tile = np.asarray(tile * (self.amount / max(float(tile[..., 1].std()), 1e-6)), np.float32)
         linear = (np.arange(256, dtype=np.float32) / 255.0) ** 2.2
@@ -98,10 +98,10 @@ class SensorNoise(Effect):
         spread = np.sqrt(linear + self.read) / (linear + 0.02) ** (1.0 - 1 / 2.2)
         table = (spread / spread[128]).astype(np.float32)
         out = np.empty_like(page.image)
-        for rows in _bands(page.image):
+        for rows in fl.rows_of(page.image.shape[0], 32):
             part = page.image[rows]
-            noise = cv2.multiply(_laid_out(rng, tile, part.shape), cv2.LUT(part, table))
-            cv2.add(part, noise, dst=out[rows], dtype=cv2.CV_8U)
+            noise = cv2.multiply(fl.laid(tile, rng, shape_of(part), shifted=True), cv2.LUT(part, table))
+            out[rows] = cv2.add(part, noise, dtype=cv2.CV_8U)
         return replace(page, image=out)
 
 
@@ -118,14 +118,11 @@ class ChromaNoise(Effect):
         height, width = page.image.shape[:2]
         cell = self.size / 2
         shape = (max(2, round(height / cell)), max(2, round(width / cell)))
-        blue, red = (_blurred_tile(fl.white(rng, (_TILE, _TILE)), 0.7) for _ in range(2))
+        blue, red = (fl.blurred_tile(fl.white(rng, (_TILE, _TILE)), 0.7) for _ in range(2))
         # As far as the eye goes, brightness stays: green makes up for red and blue.
         strength = 1.4 * self.amount / max(float(red.std()), 1e-6)
         tile = np.asarray(np.stack([red, -0.51 * red - 0.19 * blue, blue], axis=-1) * strength, np.float32)
-        small = np.empty((*shape, 3), np.float32)
-        for rows in _bands(small):
-            small[rows] = _laid_out(rng, tile, small[rows].shape)
-        return replace(page, image=fl.add(page.image, small))
+        return replace(page, image=fl.add(page.image, fl.laid(tile, rng, shape, shifted=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +140,7 @@ class Demosaic(Effect):
         # Only the colours are taken from it: its brightness would shift by a tenth of a pixel with the mosaic's phase.
         lost = cv2.subtract(_grey(image), _grey(fringed), dtype=cv2.CV_16S)
         whole = cv2.add(fringed, cv2.merge([lost, lost, lost]), dtype=cv2.CV_8U)
-        return replace(page, image=_u8(cv2.addWeighted(image, 1.0 - self.strength, whole, self.strength, 0.0)))
+        return replace(page, image=fl.u8(cv2.addWeighted(image, 1.0 - self.strength, whole, self.strength, 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +158,7 @@ class Denoise(Effect):
         half = np.arange(256) - 128.0
         kept = half * (1.0 - np.exp(-((half / max(self.threshold / 2, 0.05)) ** 2)))
         table = np.clip(np.round(kept + 128.0), 0, 255).astype(np.uint8)
-        return replace(page, image=_u8(cv2.addWeighted(calm, 1.0, cv2.LUT(detail, table), 2.0, -256.0)))
+        return replace(page, image=fl.u8(cv2.addWeighted(calm, 1.0, cv2.LUT(detail, table), 2.0, -256.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +171,7 @@ class Sharpen(Effect):
 
     def paint(self, page: Page) -> Page:
         soft = cv2.GaussianBlur(page.image, (0, 0), self.radius)
-        return replace(page, image=_u8(cv2.addWeighted(page.image, 1.0 + self.amount, soft, -self.amount, 0.0)))
+        return replace(page, image=fl.u8(cv2.addWeighted(page.image, 1.0 + self.amount, soft, -self.amount, 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,51 +185,48 @@ class LocalContrast(Effect):
 
     def paint(self, page: Page) -> Page:
         small = cv2.resize(page.image, _small(page.image, 128)[::-1], interpolation=cv2.INTER_AREA)
-        around = _grey(_u8(small)).astype(np.float32)
+        around = _grey(fl.u8(small)).astype(np.float32)
         around = cv2.GaussianBlur(around, (0, 0), max(0.8, self.size * max(around.shape))) + 8.0
         bright = float(np.quantile(around, 0.8))
         gain = (bright / around) ** self.level
         # image -> gain * (around + (1 + contrast) * (image - around)), in one multiplication and one sum.
         slope, offset = (1.0 + self.contrast) * gain, -self.contrast * gain * around
-        out = np.empty_like(page.image)
-        height, width = page.image.shape[:2]
-        slopes, offsets = (fl.resize(np.asarray(f), (height, width)) for f in (slope, offset))
-        for rows in _bands(page.image):
-            a, b = slopes[rows], offsets[rows]
-            scaled = cv2.multiply(page.image[rows], cv2.merge([a, a, a]), dtype=cv2.CV_32F)
-            cv2.add(scaled, cv2.merge([b, b, b]), dst=out[rows], dtype=cv2.CV_8U)
-        return replace(page, image=out)
+        return replace(page, image=fl.linear(page.image, slope, offset))
 
 
 def _demosaiced(mosaic: U8) -> U8:
     """(H, W, 3) RGB of a mosaic with red at even rows and columns, blue at odd ones, green elsewhere."""
     if min(mosaic.shape) < 4:
         return np.repeat(mosaic[..., None], 3, axis=2)
-    return _u8(cv2.cvtColor(mosaic, cv2.COLOR_BayerRGGB2RGB))
+    return fl.u8(cv2.cvtColor(mosaic, cv2.COLOR_BayerRGGB2RGB))
 
 
 def _disc_blur(image: U8, radius: float) -> U8:
     """The image with each point spread over a disc of ``radius`` px."""
     if radius < 0.3:
         return image
-    if radius < 2.5:
-        return _u8(cv2.GaussianBlur(image, (0, 0), radius / 2))
-    if radius < 4 or min(image.shape[:2]) < 16:
+    if radius < 3:
+        return fl.u8(cv2.GaussianBlur(image, (0, 0), radius / 2))
+    if min(image.shape[:2]) < 16:
         reach = int(np.ceil(min(radius, 5)))
         y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0)
-        return _u8(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE))
+        return fl.u8(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE))
     # A step of the pyramid adds a variance of 2 px^2, without moving anything; the disc's is its radius^2 / 4.
-    small = _disc_blur(_u8(cv2.pyrDown(image)), np.sqrt(radius**2 / 4 - 2.0))
-    return _u8(cv2.pyrUp(small, dstsize=image.shape[1::-1]))
+    small = _disc_blur(fl.u8(cv2.pyrDown(image)), np.sqrt(radius**2 / 4 - 2.0))
+    return fl.u8(cv2.pyrUp(small, dstsize=image.shape[1::-1]))
 
 
 def _wide_blur(image: U8, sigma: float) -> U8:
-    """The image under a wide Gaussian blur, most of it done on a small copy that lies exactly over the image."""
-    if sigma < 4 or min(image.shape[:2]) < 16:
-        return _u8(cv2.GaussianBlur(image, (0, 0), sigma))
-    small = _wide_blur(_u8(cv2.pyrDown(image)), np.sqrt(sigma**2 / 4 - 0.5))
-    return _u8(cv2.pyrUp(small, dstsize=image.shape[1::-1]))
+    """The image under a wide Gaussian blur, done on a small copy that lies exactly over the image."""
+    height, width = image.shape[:2]
+    if sigma < 12 or min(height, width) < 16:
+        return fl.u8(cv2.GaussianBlur(image, (0, 0), sigma))
+    whole = cv2.copyMakeBorder(image, 0, -height % 8, 0, -width % 8, cv2.BORDER_REPLICATE)
+    small = cv2.resize(whole, None, fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA)
+    # In floats: rounded in between, one side of a line's halo comes out wider than the other.
+    soft = cv2.GaussianBlur(small.astype(np.float32), (0, 0), sigma / 8)
+    return fl.u8(cv2.resize(np.round(soft).astype(np.uint8), whole.shape[1::-1])[:height, :width])
 
 
 def _line_blur(image: U8, length: float, degrees: float) -> U8:
@@ -246,7 +240,7 @@ def _line_blur(image: U8, length: float, degrees: float) -> U8:
     y, x = np.mgrid[-tall : tall + 1, -wide : wide + 1]
     along, across = np.abs(c * x + s * y), np.abs(c * y - s * x)
     kernel = np.clip(length / 2 + 0.5 - along, 0.0, 1.0) * np.clip(1.0 - across, 0.0, 1.0)
-    return _u8(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE))
+    return fl.u8(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE))
 
 
 def _three(image: U8, dx: int, dy: int) -> U8:
@@ -255,7 +249,7 @@ def _three(image: U8, dx: int, dy: int) -> U8:
     right, down = abs(dx), abs(dy)
     wide = cv2.copyMakeBorder(image, down, down, right, right, cv2.BORDER_REPLICATE)
     out = np.empty_like(image)
-    for rows in _bands(image):
+    for rows in fl.rows_of(image.shape[0]):
         tall = rows.stop - rows.start
         moved = (wide[rows.start + down + k * dy :][:tall, right + k * dx : right + k * dx + width] for k in (-1, 0, 1))
         total = np.zeros((tall, width, 3), np.uint16)
@@ -263,36 +257,6 @@ def _three(image: U8, dx: int, dy: int) -> U8:
             cv2.add(total, part, dst=total, dtype=cv2.CV_16U)
         out[rows] = cv2.convertScaleAbs(total, alpha=1 / 3)
     return out
-
-
-def _mixed(a: U8, b: U8, share: F) -> U8:
-    """a where ``share`` (h, w) is 0, b where it is 1, and the mean in between."""
-    out = np.empty_like(a)
-    full = fl.resize(share, (a.shape[0], a.shape[1]))
-    for rows in _bands(a):
-        out[rows] = cv2.blendLinear(b[rows], a[rows], full[rows], 1.0 - full[rows])
-    return out
-
-
-def _blurred_tile(tile: F, sigma: float) -> F:
-    """A tile of noise, blurred so that it still goes on with its opposite edge."""
-    if sigma < 0.3:
-        return tile
-    wrapped = cv2.copyMakeBorder(tile, 16, 16, 16, 16, cv2.BORDER_WRAP)
-    return np.asarray(cv2.GaussianBlur(wrapped, (0, 0), sigma)[16:-16, 16:-16], np.float32)
-
-
-def _laid_out(rng: np.random.Generator, tile: F, shape: tuple[int, ...]) -> F:
-    """(H, W, 3) of the tile, repeated from a place that is drawn; H is at most the tile's."""
-    down, along = (int(k) for k in rng.integers(_TILE, size=2))
-    part = np.roll(tile, (down, along), axis=(0, 1))[: shape[0]]
-    beyond = max(0, shape[1] - _TILE)
-    return np.asarray(cv2.copyMakeBorder(part, 0, 0, 0, beyond, cv2.BORDER_WRAP)[:, : shape[1]], np.float32)
-
-
-def _bands(image: NDArray[np.generic]) -> list[slice]:
-    """Rows of the image in bands that fit into the processor's cache, and do not show a tile twice."""
-    return [slice(top, min(top + 128, image.shape[0])) for top in range(0, image.shape[0], 128)]
 
 
 def _small(image: U8, cells: int) -> tuple[int, int]:
@@ -303,8 +267,4 @@ def _small(image: U8, cells: int) -> tuple[int, int]:
 
 
 def _grey(image: U8) -> U8:
-    return _u8(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-
-
-def _u8(image: object) -> U8:
-    return np.asarray(image, np.uint8)
+    return fl.u8(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
