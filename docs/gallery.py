@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ecg_image_kit import Page, Style, open_source, render
-from ecg_image_kit.effects import EFFECTS, apply
+from ecg_image_kit.effects import EFFECTS, STAGES, apply
 from ecg_image_kit.recipes import RECIPES
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ def changed(before: Page, after: Page, width: int, height: int) -> U8:
 
 def effects() -> U8:
     tiles = []
-    for k, (name, kind) in enumerate(EFFECTS.items()):
+    for k, (name, kind) in enumerate(sorted(EFFECTS.items(), key=lambda item: STAGES.index(item[1].stage))):
         page = render(records[k % len(records)], dpi=150)
         if kind.stage == "scene":  # needs a view in which there is something beside the sheet
             after = apply(page, ["Perspective(margin=0.15)", name], seed=k, severity=0.8)
