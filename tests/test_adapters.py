@@ -67,7 +67,7 @@ def test_points_boxes_and_masks_go_where_the_content_goes(kind: str) -> None:
     assert mask.shape == moved.image.shape[:2] and set(np.unique(mask)) == {0, 1, 2}
     np.testing.assert_allclose([bounds(mask, 1), bounds(mask, 2)], moved.boxes(BOXES), atol=1.01)
     ink = moved.mask(255 - source[..., 0]).astype(float)  # spots in a mask lie on spots in the image
-    np.testing.assert_allclose(spots_of(255 - ink, points), points, atol=0.3)
+    np.testing.assert_allclose(spots_of(255 - ink, points), points, atol=0.45)  # to the nearest pixel only
     np.testing.assert_array_equal(source, picture())
     if kind == "none":
         np.testing.assert_array_equal(moved.image, source)

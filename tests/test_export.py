@@ -89,7 +89,9 @@ def test_coco_is_read_by_pycocotools(folder: Path, loaded: dict[int, Page]) -> N
         assert a["iscrowd"] == 0 and x >= 0 and y >= 0 and x + w <= width + 0.02 and y + h <= height + 0.02
         mask = coco.annToMask(a)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        np.testing.assert_allclose([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], [x, y, x + w, y + h], atol=1.6)
+        drawn = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        inwards = (drawn - [x, y, x + w, y + h]) * [1, 1, -1, -1]
+        assert inwards.min() > -1.6 and inwards.max() < 5  # corners sharper than a pixel are not drawn
         assert mask.sum() == pytest.approx(a["area"], rel=0.03, abs=2.0 * (w + h))
     for number, page in loaded.items():
         of_leads = coco.loadAnns(coco.getAnnIds(imgIds=[number], catIds=[1]))
