@@ -182,7 +182,7 @@ def calibrate(
 
 
 def _cap(length: float, seconds: float, speed: float, pen: float) -> float:
-    """mm that the pen's ends add to rows on either side. Round caps, and blobs of ink, make them longer than their time."""
+    """mm that the pen's ends, round or blobs of ink, add to rows on either side beyond their time."""
     extra = 0.5 * (length - (seconds - _USUAL_STEP) * speed)
     return extra if 0.25 * pen < extra < 1.2 * pen and seconds * 2 == round(seconds * 2) else 0.0
 

@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = _Parser(
         "ecg-digitize",
-        description="Read scans and renders of paper ECGs (flat, or tilted by up to 5 degrees, with a visible grid) as "
+        description="Read scans, renders and photographs of paper ECGs (with a visible grid, right way up) as "
         "mV at a fixed rate.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

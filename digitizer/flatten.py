@@ -79,10 +79,13 @@ def flatten(image: U8) -> Flattened:
         GridNotFound: too few places agree on a grid.
     """
     shrink = max(1.0, max(image.shape[:2]) / _LONGER)
+    if min(image.shape[:2]) / shrink < 2 * _PATCH:
+        raise GridNotFound(
+            f"image of {image.shape[1]} x {image.shape[0]} px; expected {2 * _PATCH} px a side or more, and a long "
+            f"side of at most {_LONGER / 2 / _PATCH:.0f} times the short one."
+        )
     size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
     small = image if shrink == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    if min(small.shape[:2]) < 2 * _PATCH:
-        raise GridNotFound(f"image of {image.shape[1]} x {image.shape[0]} px; expected {2 * _PATCH} px a side or more.")
     dark = darkness(small)
     surfaces, k, share = _surfaces(dark)
     field, seen, residual = _phases(_without_ink(small, dark), surfaces, k)

@@ -28,6 +28,7 @@ from .trace import trace
 
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FLAT = 0.1  # mm; a flat sheet's grid departs from a flat map by less (RMS)
+_POOR = 0.3  # confidence under which a lead is not to be relied on
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
@@ -193,7 +194,11 @@ def _reading(
         **calibration.notes,
         "pen_mm": round(pen / ky, 3),
     }
-    return Reading(page, page.record(), confidence, notes, calibration.warnings)
+    poor = [lead for lead, value in confidence.items() if value < _POOR]
+    warnings = calibration.warnings
+    if poor:
+        warnings += (f"probably misread ({', '.join(poor)}): confidence under {_POOR:g}; look at the overlay",)
+    return Reading(page, page.record(), confidence, notes, warnings)
 
 
 def _bridged(seen: B, gap: int) -> B:

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import warp as warps
-from .errors import PageError, UsageError
+from .errors import EcgError, PageError, UsageError
 from .layout import Layout, Pulse, Strip
 from .record import Record, atomic_write, resample
 from .warp import Chain, Homography, Inverted, Points, Warp
@@ -100,6 +101,11 @@ class Page:
         """A page of which only its picture is known: flat, at ``dpi``; (H, W) or (H, W, 1, 3 or 4) uint8."""
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
             raise PageError(f"image of {image.dtype} {image.shape}; expected uint8 (H, W), (H, W, 3) or (H, W, 4).")
+        if not 10 <= dpi <= 5000 or min(image.shape[:2]) * 25.4 / dpi < 1:
+            raise PageError(
+                f"image of {image.shape[1]} x {image.shape[0]} px at {dpi} dpi; expected 10 to 5000 dpi, and 1 mm a "
+                "side or more."
+            )
         grey = image.reshape(image.shape[:2]) if image.ndim == 2 or image.shape[2] == 1 else None
         colour = np.repeat(grey[..., None], 3, axis=2) if grey is not None else np.array(image[..., :3])
         height, width = image.shape[:2]
@@ -362,27 +368,27 @@ class Page:
         stem = path.with_suffix("")
         try:
             truth = json.loads(_beside(stem, ".json").read_text())
-            if truth.get("schema") != _SCHEMA:
-                raise PageError(
-                    f"{_beside(stem, '.json')}: schema {truth.get('schema')!r}; this version reads {_SCHEMA}."
-                )
+            schema = truth.get("schema") if isinstance(truth, dict) else None
+            if schema != _SCHEMA:
+                raise PageError(f"{_beside(stem, '.json')}: schema {schema!r}; this version reads {_SCHEMA}.")
             image = read_image(stem.with_name(truth["image"]))
             with np.load(_beside(stem, ".npz")) as samples:
-                mv = [samples[f"mv{k}"] for k in range(len(truth["traces"]))]
+                return cls._of_truth(truth, image, [samples[f"mv{k}"] for k in range(len(truth["traces"]))])
         except FileNotFoundError as error:
             raise PageError(
                 f"page {stem.name}: {error.filename} is missing; a page is an image, a .json and a .npz."
             ) from None
-        except (OSError, ValueError, KeyError) as error:
-            raise PageError(f"page {stem}: unreadable truth ({error}). Was it written completely?") from error
+        except EcgError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, zlib.error) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PageError(f"page {stem}: unreadable truth ({what}). Was it written completely?") from error
+
+    @classmethod
+    def _of_truth(cls, truth: Mapping[str, Any], image: NDArray[np.uint8], mv: list[NDArray[np.float32]]) -> Page:
         data = truth["layout"]
-        layout = Layout(
-            **{
-                **data,
-                "strips": tuple(Strip(**s) for s in data["strips"]),
-                "pulses": tuple(Pulse(**p) for p in data["pulses"]),
-            }
-        )
+        strips, pulses = tuple(Strip(**s) for s in data["strips"]), tuple(Pulse(**p) for p in data["pulses"])
+        layout = Layout(**{**data, "strips": strips, "pulses": pulses})
         traces = tuple(
             Trace(layout.strips[t["strip"]], t["start_s"], t["fs"], values)
             for t, values in zip(truth["traces"], mv, strict=True)

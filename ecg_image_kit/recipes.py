@@ -6,7 +6,7 @@ A recipe is data, here and in a YAML file alike (``--recipe my.yaml``)::
     steps:
       - Crumple                              # always, its fields drawn by severity
       - Perspective(tilt=[5, 20])            # this field from a range of one's own
-      - 0.7 Shadow | Glare                   # in 7 of 10 pages, one of these
+      - 0.7 Shadow | Glare                   # one of these, in 7 of 10 pages (at severity 0.5; in fewer below that)
       - Jpeg: {quality: [40, 80]}            # the same as Jpeg(quality=[40, 80])
       - pick: {scan-grey: 2, photo: 1}       # one of several steps or recipes, by weight
 """

@@ -132,6 +132,8 @@ class Mesh:
     def linearised(self, xy: ArrayLike) -> tuple[Points, Points]:
         """(N, 2) images of the points and (N, 2, 2) derivatives there: [n, a, b] of image coordinate a along b."""
         t = (np.asarray(xy, dtype=np.float64).reshape(-1, 2) - self.origin) / self.step
+        known = np.asarray(np.isfinite(t).all(axis=1), np.bool_)
+        t = np.where(known[:, None], t, 1.0)
         size = np.array(self.nodes.shape[1::-1])
         inside = np.clip(t, 1.0, size - 2.0)
         cell = np.minimum(inside.astype(np.intp), size - 3)
@@ -149,6 +151,7 @@ class Mesh:
             along[:, :, 0] += row_slope * weights[j, :, 1:]
             along[:, :, 1] += row * slopes[j, :, 1:]
         value += (along @ (t - inside)[..., None])[..., 0]
+        value[~known] = np.nan
         return value, along / self.step
 
     def dense(self, width: int, rows: range) -> NDArray[np.float32]:
@@ -191,8 +194,9 @@ class Inverted:
         wanted = np.asarray(xy, dtype=np.float64)
         goal = wanted.reshape(-1, 2)
         at = self._rough(goal)
+        at[~np.isfinite(goal).all(axis=1)] = np.nan
         reach = 16.0 * self.mesh.step  # of one Newton step: further out the map is not what it is here
-        going = np.arange(len(goal))
+        going = np.flatnonzero(np.isfinite(at).all(axis=1))
         for _ in range(60):
             value, along = self.mesh.linearised(at[going])
             gap = goal[going] - value

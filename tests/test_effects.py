@@ -17,6 +17,7 @@ from ecg_image_kit import STANDARD_LEADS, Layout, Page, PageError, Record, Style
 from ecg_image_kit.effects import EFFECTS, STAGES, Effect, Grows, OneOf, Range, apply, draw, effect_of, replay
 from ecg_image_kit.effects.base import number
 from ecg_image_kit.effects.geometry import Crop, Curl, Folds, GeometryEffect, Lamp, Perspective, Rotation
+from ecg_image_kit.page import _within
 from ecg_image_kit.recipes import RECIPES, Recipe, recipe_of
 from ecg_image_kit.warp import Homography
 
@@ -167,6 +168,49 @@ def _square(kind: str, x: float, y: float, size: float) -> Any:
     return Box(kind, corners, "", hides=True)
 
 
+def test_what_lies_under_something_opaque_is_not_visible(page: Page) -> None:
+    for kind in ("StickyNote", "Tear", "Finger"):
+        for seed in range(4):
+            out = apply(page, ["Perspective(margin=0.05)", f"{kind}"], seed=seed, severity=1.0)
+            hidden = [box for box in out.boxes if box.hides]
+            inside = sum(int(_within(out.mm(t), box.outline).sum()) for t in out.traces for box in hidden)
+            covered = sum(int((~out.visible(t)).sum()) for t in out.traces)
+            assert hidden and covered >= 0.3 * inside > -1
+    note = apply(page, ["StickyNote(count=3)"], seed=1, severity=1.0)
+    assert any(not note.visible(trace).all() for trace in note.traces)
+
+
+def test_lost_ink_is_as_lost_in_the_file(tmp_path: Path, page: Page) -> None:
+    for seed in range(3):
+        out = apply(page, ["BlackWhite(dark=-0.3, lamp=white, method=fixed)", "Fax(errors=0.02)"], seed=seed)
+        out.save(tmp_path / "p.png")
+        back = Page.load(tmp_path / "p.png")
+        for trace, again in zip(out.traces, back.traces, strict=True):
+            assert np.array_equal(out.visible(trace), back.visible(again))
+
+
+def test_two_calls_are_replayed_as_two(page: Page) -> None:
+    once = apply(apply(page, ["Jpeg(quality=30)"], seed=1), ["Rotation(degrees=5)", "Shadow"], seed=2)
+    again = replay(page, json.loads(json.dumps(once.history)))
+    assert np.array_equal(again.image, once.image) and again.history == once.history
+    with pytest.raises(UsageError, match="no effect 'warp'"):
+        replay(page, page.warp(Homography.rotation(2)).history)
+
+
+@pytest.mark.parametrize("other", ["Wrinkles", "Curl", "Lamp"])
+def test_a_sheet_folded_over_itself_is_refused(page: Page, other: str) -> None:
+    with pytest.raises(PageError, match="fold the sheet over itself"):
+        apply(page, ["Stretch(drift=10, period=10)", other], seed=1)
+
+
+@pytest.mark.parametrize("strength", [-0.2, -0.06, 0.2])
+def test_lenses_of_any_strength_see_beyond_the_sheet(page: Page, strength: float) -> None:
+    out = apply(page, [f"Lens(strength={strength})", "Pad(left=0.5, right=1, top=0.5, bottom=0.2)"], seed=1)
+    mm = page.mm(page.traces[0])
+    mm = mm[np.isfinite(mm).all(axis=1)]
+    assert np.abs(out.mm_to_px.inverse(out.mm_to_px(mm)) - mm).max() < 1e-4
+
+
 def test_effects_on_the_flat_sheet_come_before_it_is_bent(page: Page) -> None:
     flat = next((name for name, kind in EFFECTS.items() if kind.stage == "paper"), "")
     bent = apply(page, [Curl()], seed=1)
@@ -226,6 +270,10 @@ def test_an_effect_has_one_meaning_in_python_text_and_files(text: Any, effect: E
         ("Perspective(20)", "expected Name or Name"),
         ("Perspective(tilt=__import__('os'))", "expected Name or Name"),
         ("Perspective(severity=2)", "expected 0 to 1"),
+        ("Perspective(severity=[0, 1])", "expected 0 to 1"),
+        ("Perspective(seed=-1)", "expected a whole number, 0 or more"),
+        ("Folds(count=2.5)", "expected a whole number"),
+        ({"Folds": 4}, "expected {Name: {field: value}}"),
         ("Folds(pattern=crooked)", "expected one of half, quarters, letter, free"),
         ({"Folds": {}, "Curl": {}}, "expected a name"),
         (7, "expected a name"),

@@ -64,7 +64,8 @@ def test_a_large_photograph_is_searched_at_a_fraction_of_its_size(record: Record
 def test_what_has_no_grid_is_refused() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (600, 800, 3), dtype=np.uint8)
-    for image in (noise, np.full((600, 800, 3), 255, np.uint8), noise[:150, :150]):
+    white = np.full((600, 800, 3), 255, np.uint8)
+    for image in (noise, white, noise[:150, :150], np.repeat(white[:1], 20, axis=1)):
         with pytest.raises(GridNotFound):
             flatten(image)
 

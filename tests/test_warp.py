@@ -140,6 +140,18 @@ def test_a_mesh_and_its_inverse_cancel_out(x: float, y: float) -> None:
     assert mesh.inverse.inverse is mesh
 
 
+def test_unknown_points_stay_unknown_and_do_not_disturb_the_others() -> None:
+    mesh = bowed()
+    p = np.random.default_rng(0).uniform(0, 500, (50, 2))
+    gaps = p.copy()
+    gaps[::7, 0] = gaps[3, 1] = np.nan
+    for w in (mesh, mesh.inverse):
+        found = w(gaps)
+        known = np.isfinite(gaps).all(axis=1)
+        assert np.array_equal(np.isfinite(found).all(axis=1), known)
+        assert np.abs(found[known] - w(p)[known]).max() < 1e-6
+
+
 def test_a_mesh_keeps_straight_maps_exactly() -> None:
     affine = Homography.affine(1.2, 0.3, 5, -0.2, 0.9, 7)
     j, i = np.mgrid[0:8, 0:9]

@@ -100,8 +100,11 @@ class Effect:
             EFFECTS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        if self.severity is not None and not 0 <= self.severity <= 1:
-            raise UsageError(f"{type(self).__name__}(severity={self.severity!r}); expected 0 to 1.")
+        name = type(self).__name__
+        if self.severity is not None and not (_is_number(self.severity) and 0 <= self.severity <= 1):
+            raise UsageError(f"{name}(severity={self.severity!r}); expected 0 to 1.")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
+            raise UsageError(f"{name}(seed={self.seed!r}); expected a whole number, 0 or more.")
         for f in fields(self):
             if f.metadata:
                 object.__setattr__(
@@ -140,6 +143,10 @@ class Effect:
         return {type(self).__name__: values}
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _checked(effect: str, name: str, about: Mapping[str, Any], value: Any) -> Any:
     """The field's value in the one way in which it is kept. Raises UsageError if it is out of place."""
     given = f"{effect}({name}={value!r})"
@@ -157,9 +164,13 @@ def _checked(effect: str, name: str, about: Mapping[str, Any], value: Any) -> An
     numbers = [getattr(value, end) for end in ends] or [value]
     low, high = about["low"], about["high"]
     for v in numbers:
-        if isinstance(v, bool) or not isinstance(v, int | float) or not low <= v <= high:
+        if not _is_number(v) or not low <= v <= high:
             unit = f" {about['unit']}" if about["unit"] else ""
             raise UsageError(f"{given}; expected {low:g} to {high:g}{unit}, or [low, high] to be drawn from.")
+    if about["whole"] and not ends:
+        if value != int(value):
+            raise UsageError(f"{given}; expected a whole number, or [low, high] to be drawn from.")
+        value = int(value)
     if isinstance(value, Range) and value.low > value.high:
         raise UsageError(f"{given}; expected the lower number first.")
     return value
@@ -213,7 +224,9 @@ def effect_of(data: str | Mapping[str, Any] | Effect) -> Effect:
     if isinstance(data, str):
         name, values = _parsed(data)
     elif isinstance(data, Mapping) and len(data) == 1:
-        name, values = next((str(key), dict(value or {})) for key, value in data.items())
+        name, values = next((str(key), value or {}) for key, value in data.items())
+        if not isinstance(values, Mapping):
+            raise UsageError(f"effect {data!r}; expected {{Name: {{field: value}}}}, such as {{Folds: {{angle: 5}}}}.")
     else:
         raise UsageError(
             f"effect {data!r}; expected a name, Name(field=value), or a mapping {{Name: {{field: value}}}}."

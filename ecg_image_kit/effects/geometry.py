@@ -131,8 +131,10 @@ class Scene:
         if self.lens:
             middle = centre * self.k - 0.5
             q = (px - middle) / np.linalg.norm(centre * self.k)
-            square = np.minimum((q**2).sum(axis=1, keepdims=True), 2.0)
-            px = middle + (px - middle) * (1.0 + self.lens * square)
+            r = np.maximum(np.sqrt((q**2).sum(axis=1, keepdims=True)), 1e-9)
+            # Beyond the sheet's corners it goes on in straight lines, or it would turn back there.
+            bent = np.where(r < 1.0, r + self.lens * r**3, 1.0 + self.lens + (1.0 + 3.0 * self.lens) * (r - 1.0))
+            px = middle + (px - middle) * bent / r
         out: Points = self.frame(px)
         return out
 
@@ -211,14 +213,15 @@ def bend(page: Page, effects: Sequence[GeometryEffect]) -> Page:
     if scene.planar:
         warp: Any = Homography(scene.homography().matrix @ to_px.inverse.matrix)
         return page.warp(warp, scene.size, scene.fill, history=())
-    for _ in range(8):
-        mesh = scene.mesh()
+    for height_left in (1.0, 0.75, 0.55, 0.4, 0.25, 0.1):
+        lying = scene if scene.z is None else replace(scene, z=height_left * scene.z)
+        mesh = lying.mesh()
         inner = Mesh(to_px(mesh.nodes.astype(np.float64)), mesh.origin, mesh.step)
         if inner.foldless():
+            scene = lying
             break
-        if scene.z is None:
-            raise PageError("these effects together fold the sheet over itself. Use lower severities.")
-        scene = replace(scene, z=0.75 * scene.z)
+    else:
+        raise PageError("these effects together fold the sheet over itself. Use lower severities.")
     if scene.z is not None:
         page = replace(page, image=fl.multiply(page.image, _over_sheet(scene, scene.light(), (height, width))))
     return page.warp(inner.inverse, scene.size, scene.fill, history=())

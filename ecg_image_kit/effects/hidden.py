@@ -66,6 +66,7 @@ def _stretches(mm: D, lost: NDArray[np.bool_]) -> list[Box]:
         bins = ((part[:, 0] - part[0, 0]) / 0.25).astype(np.int64)
         first = np.flatnonzero(np.diff(bins, prepend=-1))
         x = np.append(part[first, 0], part[-1, 0] + 0.01)
+        x[0] -= 0.01  # a sample on the very edge would be in or out as the last digit is rounded
         low = np.append(np.minimum.reduceat(part[:, 1], first), part[-1, 1]) - 0.3
         high = np.append(np.maximum.reduceat(part[:, 1], first), part[-1, 1]) + 0.3
         outline = np.concatenate([np.stack([x, low], 1), np.stack([x, high], 1)[::-1]])
