@@ -62,9 +62,10 @@ class Homography:
     def __call__(self, xy: ArrayLike) -> Points:
         p = np.asarray(xy, dtype=np.float64)
         m = self.matrix
-        q: Points = p @ m[:2, :2].T + m[:2, 2]
+        x, y = p[..., 0], p[..., 1]  # not as a product of matrices: see ``splined``
+        q: Points = np.stack([m[k, 0] * x + m[k, 1] * y + m[k, 2] for k in (0, 1)], axis=-1)
         if m[2, 0] or m[2, 1] or m[2, 2] != 1:
-            q = q / (p @ m[2, :2] + m[2, 2])[..., None]
+            q = q / (m[2, 0] * x + m[2, 1] * y + m[2, 2])[..., None]
         return q
 
     @cached_property
@@ -150,16 +151,16 @@ class Mesh:
             value += row * weights[j, :, 1:]
             along[:, :, 0] += row_slope * weights[j, :, 1:]
             along[:, :, 1] += row * slopes[j, :, 1:]
-        value += (along @ (t - inside)[..., None])[..., 0]
+        beyond = t - inside
+        value += along[:, :, 0] * beyond[:, :1] + along[:, :, 1] * beyond[:, 1:]
         value[~known] = np.nan
         return value, along / self.step
 
     def dense(self, width: int, rows: range) -> NDArray[np.float32]:
         """(len(rows), width, 2) float32: where the pixels of some rows of an image go; all must lie on the lattice."""
-        tall, wide = self.nodes.shape[:2]
-        x = bands(np.arange(width), self.origin[0], self.step, wide)
-        y = bands(np.arange(rows.start, rows.stop), self.origin[1], self.step, tall)
-        return np.stack([y @ self.nodes[..., c] @ x.T for c in (0, 1)], axis=-1)
+        down = splined(self.nodes, np.arange(rows.start, rows.stop), self.origin[1], self.step)
+        both = splined(down.transpose(1, 0, 2), np.arange(width), self.origin[0], self.step)
+        return np.ascontiguousarray(both.transpose(1, 0, 2))
 
     def foldless(self) -> bool:
         """Whether the map is one to one on its lattice: the control net has no turned-over cell."""
@@ -253,14 +254,21 @@ def _spline(t: Points) -> tuple[Points, Points]:
     return weights, slopes
 
 
-def bands(at: NDArray[np.intp], origin: float, step: float, n: int) -> NDArray[np.float32]:
-    """(len(at), n) float32: weights of the n nodes of a cubic B-spline for each whole coordinate."""
+def splined(values: NDArray[np.floating[Any]], at: NDArray[np.intp], origin: float, step: float) -> NDArray[np.float32]:
+    """(len(at), ...) float32: the cubic B-spline with control points ``values`` (n, ...), at whole coordinates.
+
+    Not as a product of matrices, which would be faster: its last digits depend on how many cores there are.
+    """
     t = (at - origin) / step
-    cell = np.clip(np.floor(t), 1, n - 3).astype(np.intp)
+    cell = np.clip(np.floor(t), 1, len(values) - 3).astype(np.intp)
     weights, _ = _spline(t - cell)
-    out = np.zeros((at.size, n), np.float32)
+    control = np.ascontiguousarray(values, np.float32)
+    shape = (-1, *(1,) * (control.ndim - 1))
+    out = np.zeros((at.size, *control.shape[1:]), np.float32)
     for k in range(4):
-        out[np.arange(at.size), cell - 1 + k] = weights[k]
+        part = control[cell - 1 + k]
+        part *= weights[k].astype(np.float32).reshape(shape)
+        out += part
     return out
 
 

@@ -67,7 +67,7 @@ class _Worker:
         self.process = context.Process(target=_work, args=(job, theirs), daemon=True)
         self.task: _Task | None = None
         self.ready = False
-        with _no_interrupt():
+        with _no_interrupt(), _one_thread():
             self.process.start()
         theirs.close()  # or its end would not be noticed here
 
@@ -186,6 +186,19 @@ class Crew(Generic[T, R]):
             worker.task.given = False
             if worker.ready:
                 worker.task.begun[worker.task.part].append(how)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started here do linear algebra in one thread each: they share the cores among themselves."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    added = [name for name in names if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager

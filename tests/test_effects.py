@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -233,6 +236,25 @@ def test_draws_lie_in_their_ranges_and_follow_severity() -> None:
     assert {draw(Folds(), rng).pattern for _ in range(60)} == {"half", "quarters", "letter", "free"}
     assert isinstance(draw(Folds(), rng).count, int)
     assert draw(Folds(severity=1.0), rng, 0.0).angle >= 7
+
+
+def test_the_same_bytes_with_one_core_and_with_several() -> None:
+    code = """
+import hashlib, numpy as np
+from ecg_image_kit import open_source, render
+from ecg_image_kit.effects import apply
+from ecg_image_kit.recipes import RECIPES
+page = render(open_source("samples").load("00002"), dpi=120)
+pages = [apply(page, RECIPES[name].draw(np.random.default_rng(k), 0.7)) for k, name in enumerate(("photo", "crumpled"))]
+print(hashlib.sha256(b"".join(p.image.tobytes() for p in pages)).hexdigest(), repr(pages[0].px(page.traces[0])[::99]))
+"""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+    found = set()
+    for threads in ("1", "4"):
+        environment = {**os.environ, **dict.fromkeys(names, threads)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_one_more_effect_or_field_leaves_the_other_draws_alone(page: Page) -> None:

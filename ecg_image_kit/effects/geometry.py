@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import PageError
 from ..page import Page
-from ..warp import Homography, Mesh, Points, bands, fit_homography
+from ..warp import Homography, Mesh, Points, fit_homography, splined
 from . import fields as fl
 from .base import Effect, Grows, OneOf, Range, number, word
 
@@ -83,10 +83,8 @@ class Scene:
 
     def raised_coarsely(self, z: NDArray[np.floating[Any]], every: int) -> Scene:
         """``raised`` by heights on the ``coarse`` lattice, as a spline (resized, they would ripple in the light)."""
-        down, across = (
-            bands(np.arange(n), 0.0, every, m) for n, m in ((self.y.size, len(z)), (self.x.size, z.shape[1]))
-        )
-        return self.raised(np.asarray(down @ z.astype(np.float32) @ across.T, np.float64))
+        down = splined(z, np.arange(self.y.size), 0.0, every)
+        return self.raised(np.asarray(splined(down.T, np.arange(self.x.size), 0.0, every).T, np.float64))
 
     def shifted(self, shift: D) -> Scene:
         """With the displacement (rows, columns, 2) mm added."""
