@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_image_kit.page import seen_through
 from ecg_image_kit.warp import Chain, Homography, Mesh, Points
 
 from .arrays import U8, B, D, F
@@ -123,17 +124,16 @@ def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
     spectra = _log_spectra(patches[alive])
     families = [_family(spectra, 0.0), _family(spectra, np.pi / 2)]
     choice, score = _pairs(families)
-    agree, chosen = _vote(families, choice, score)
-    surfaces = []
-    weight = score * agree
+    agree = _vote(families, choice, score)
+    surfaces, fits = [], []
     k = float(np.exp(np.median(np.log(families[0].k[choice[0][1]][agree]))))
     for family, (angle, period) in zip(families, choice, strict=True):
         a, p = family.angles[angle], family.k[period]
         gradient = np.stack([np.cos(a), np.sin(a)], axis=-1) / p[:, None]
-        surface, weight_now = _integrated(px, py, gradient, score, weight, k, (width, height))
+        surface, fit = _integrated(px, py, gradient, score, score * agree, k, (width, height))
         surfaces.append(surface)
-        chosen = np.minimum(chosen, weight_now)
-    share = float(np.mean(chosen > 0.2))
+        fits.append(fit)
+    share = float(np.mean(np.minimum(*fits) > 0.2))
     if share < _LEAST_SHARE:
         raise GridNotFound(f"only {share:.0%} of the picture agrees on a grid; expected {_LEAST_SHARE:.0%} or more.")
     factor = _true_period(dark, surfaces, k)
@@ -194,8 +194,8 @@ def _pairs(families: list[_Family]) -> tuple[list[tuple[NDArray[np.intp], NDArra
     return choice, score / max(score.max(), 1e-9)
 
 
-def _vote(families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], score: D) -> tuple[B, D]:
-    """The patches that are near the choice which most of the others share, and ones for a start."""
+def _vote(families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[np.intp]]], score: D) -> B:
+    """The patches that are near the choice which most of the others share."""
     keys = []
     for family, (angle, period) in zip(families, choice, strict=True):
         keys += [family.angles[angle] / np.deg2rad(9), np.log(family.k[period]) / 0.2]
@@ -205,7 +205,7 @@ def _vote(families: list[_Family], choice: list[tuple[NDArray[np.intp], NDArray[
         near = (np.abs(points - points[p]) < 1).all(axis=1)
         if (votes := float(score[near].sum())) > best:
             best, agree = votes, near
-    return agree, np.ones(len(score))
+    return agree
 
 
 def _true_period(dark: F, surfaces: list[_Surface], k: float) -> float:
@@ -213,22 +213,24 @@ def _true_period(dark: F, surfaces: list[_Surface], k: float) -> float:
 
     Patches are too small to tell; against the whole map, lines that a shorter period does not share stand out clearly.
     """
-    field = _sampled(dark, surfaces)
+    field, lines = _sampled(dark, surfaces), _high_passed(dark)
 
     def level(order: float) -> float:
         """Strength of this harmonic of what was taken for 5 mm."""
         strengths = []
         for axis in (0, 1):
-            z = cv2.GaussianBlur(_demodulated(dark, field[..., axis], 5.0 / order), (0, 0), 14.0 * k / _NODE)
+            z = cv2.GaussianBlur(_demodulated(lines, field[..., axis], 5.0 / order), (0, 0), 14.0 * k / _NODE)
             strengths.append(float(np.percentile(np.hypot(z[..., 0], z[..., 1]), 80)))
         return float(np.sqrt(strengths[0] * strengths[1]))
 
     own = (level(1.0) + level(2.0)) / 2
     for factor in (2, 3, 5):
+        if k * factor >= _PX_PER_MM[1]:
+            break
         orders = [m / factor for m in range(1, 2 * factor) if m % factor]
         beside = [(m + 0.5) / factor for m in range(2 * factor)]
         peaks = np.median([level(order) for order in orders])
-        if k * factor < _PX_PER_MM[1] and peaks > max(0.35 * own, 1.5 * np.median([level(order) for order in beside])):
+        if peaks > max(0.35 * own, 1.5 * np.median([level(order) for order in beside])):
             return float(factor)
     return 1.0
 
@@ -273,13 +275,14 @@ def _integrated(x: D, y: D, gradient: D, score: D, weight: D, k: float, size: tu
 
 def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
     """(rows, columns, 2) mm on nodes every ``_NODE`` px, (rows, columns) how well the grid is seen, and RMS mm."""
-    field = _sampled(dark, surfaces)
+    polynomials, lines = _sampled(dark, surfaces), _high_passed(dark)
+    field = polynomials.copy()
     strengths: list[D] = [np.zeros(0), np.zeros(0)]
     rest = [0.0, 0.0]
     for axis in (0, 1):
         coarse = 0.0
         for period, reach in ((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0)):
-            z = _demodulated(dark, field[..., axis], period)
+            z = _demodulated(lines, field[..., axis], period)
             loud = cv2.GaussianBlur(np.hypot(z[..., 0], z[..., 1]), (0, 0), reach * k / _NODE)
             z = np.asarray(cv2.GaussianBlur(z, (0, 0), reach * k / _NODE), np.float64)
             # Text is loud, but of one phase here and of another there.
@@ -299,20 +302,20 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             field[..., axis] += move
             strengths[axis] = strength
             rest[axis] = float(np.sqrt(np.average(move**2, weights=strength)))
-    field = _foldless(field, _sampled(dark, surfaces), k)
+    field = _foldless(field, polynomials, k)
     seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
     return field, seen, float(np.hypot(rest[0], rest[1]))
 
 
 def _foldless(field: D, rough: D, k: float) -> D:
     """The map, with what was added to the rough one made as smooth as it takes for no part to lie behind another."""
+    moved = field - rough
     for reach in (0.0, 2.0, 4.0, 8.0, 16.0):
-        moved = field - rough
-        smooth = cv2.GaussianBlur(moved, (0, 0), reach * k / _NODE) if reach else moved
-        across, down = np.diff(rough + smooth, axis=1)[:-1], np.diff(rough + smooth, axis=0)[:, :-1]
+        tried = rough + (cv2.GaussianBlur(moved, (0, 0), reach * k / _NODE) if reach else moved)
+        across, down = np.diff(tried, axis=1)[:-1], np.diff(tried, axis=0)[:, :-1]
         turn = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
         if (turn * np.median(turn) > 0.0).all():
-            return np.asarray(rough + smooth, np.float64)
+            return np.asarray(tried, np.float64)
     return rough
 
 
@@ -353,9 +356,14 @@ def _stretched(values: D, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> 
     return np.stack([np.interp(np.arange(rows[-1] + 1), rows, line) for line in across.T], axis=1)
 
 
-def _demodulated(dark: F, mm: D, period: float) -> D:
+def _high_passed(dark: F) -> F:
+    """The lines without what changes slowly: shadows, and the grey that they make together."""
+    return np.asarray(dark - cv2.blur(dark, (31, 31)), np.float32)
+
+
+def _demodulated(level: F, mm: D, period: float) -> D:
     """(rows, columns, 2) real and imaginary part of the lines at this period against ``mm``, averaged at the nodes."""
-    height, width = dark.shape
+    height, width = level.shape
     full = cv2.resize(mm, (mm.shape[1] * _NODE, mm.shape[0] * _NODE), interpolation=cv2.INTER_LINEAR)
     # resize() takes values for those of cells; nodes lie at whole multiples of px.
     move = np.array([[1.0, 0, (_NODE - 1) / 2], [0, 1.0, (_NODE - 1) / 2]])
@@ -363,7 +371,6 @@ def _demodulated(dark: F, mm: D, period: float) -> D:
         full, move, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
     phase = (2 * np.pi / period) * (full - period * np.floor(full / period))
-    level = dark - cv2.blur(dark, (31, 31))
     parts = cv2.merge([level * np.cos(phase).astype(np.float32), -level * np.sin(phase).astype(np.float32)])
     soft = cv2.GaussianBlur(parts, (0, 0), _NODE)
     out = np.zeros((*mm.shape, 2))
@@ -394,7 +401,8 @@ def _upright(
         raise GridNotFound(
             f"the grid would be {high[0] - low[0]:.0f} x {high[1] - low[1]:.0f} mm; expected 1500 or less."
         )
-    size = tuple(int(v) for v in np.ceil((high - low) * k))
+    wide, tall = np.ceil((high - low) * k)
+    size = int(wide), int(tall)
     # Upright px -> mm: the corner of pixel (0, 0) lies at ``low``.
     to_mm = Homography.affine(1 / k, 0, low[0] + 0.5 / k, 0, 1 / k, low[1] + 0.5 / k)
     step = max(4, round(_MM_BETWEEN * k))
@@ -404,13 +412,7 @@ def _upright(
     back = Mesh(source.reshape(nodes.shape), (float(x[0]), float(y[0])), float(step))
     if not back.foldless():
         raise GridNotFound("the grid found folds over itself. Flatten the sheet, or take the picture again.")
-    out = np.empty((size[1], size[0], 3), np.uint8)
-    none = np.empty(0, np.float32)
-    for top in range(0, size[1], 128):
-        rows = range(top, min(top + 128, size[1]))
-        at = back.dense(size[0], rows)
-        out[top : rows.stop] = cv2.remap(image, at, none, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return Flattened(out, k, Chain((back,)), residual, share)
+    return Flattened(seen_through(image, back.inverse, size, None), k, Chain((back,)), residual, share)
 
 
 def _sheet(seen: F) -> B:

@@ -115,7 +115,9 @@ class Page:
     @property
     def px_per_mm(self) -> float:
         """At the sheet's middle, along its rows."""
-        return _pitch(self)
+        centre = np.array([[self.layout.width / 2, self.layout.height / 2]])
+        here, right = self.mm_to_px(centre), self.mm_to_px(centre + np.array([[1.0, 0.0]]))
+        return float(np.linalg.norm(right - here))
 
     def warp(
         self,
@@ -138,7 +140,7 @@ class Page:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.45 * math.sqrt(scale**-2 - 1)), np.uint8)
         return replace(
             self,
-            image=_seen_through(image, w, new_size, fill),
+            image=seen_through(image, w, new_size, fill),
             mm_to_px=self.mm_to_px.then(w),
             history=(*self.history, *([{"warp": w.to_json()}] if history is None else history)),
         )
@@ -200,7 +202,7 @@ class Page:
         """
         out = np.zeros(self.image.shape[:2], np.uint8)
         if kind == "leads":
-            pen = float(self.style.get("pen_width", 0.3)) * _pitch(self)
+            pen = float(self.style.get("pen_width", 0.3)) * self.px_per_mm
             strips = list(self.layout.strips)
             for trace in self.traces:
                 dense = trace.upsampled()
@@ -250,7 +252,7 @@ class Page:
         """Minor lines or dots as 1, then 5 mm lines as 2; each to the nearest pixel, and none under a pixel wide."""
         if self.style.get("grid") == "none":
             return
-        minor, pitch = self.style.get("minor", "line"), _pitch(self)
+        minor, pitch = self.style.get("minor", "line"), self.px_per_mm
         thin, thick = (float(self.style.get(f"{k}_width", mm)) * pitch for k, mm in (("minor", 0.1), ("major", 0.2)))
         if minor == "dots":
             x, y = (np.arange(math.ceil(a), math.floor(b) + 1) for a, b in map(self._grid_range, (0, 1)))
@@ -343,7 +345,7 @@ class Page:
             "schema": _SCHEMA, "image": image, "width": width, "height": height,
             "units": "mm on the sheet, x right, y down; px with pixel centres at integers; s; mV",
             "mm_to_px": self.mm_to_px.to_json(),
-            "grid": {"minor_mm": 1.0, "major_mm": 5.0, "px_per_mm": _pitch(self)},
+            "grid": {"minor_mm": 1.0, "major_mm": 5.0, "px_per_mm": self.px_per_mm},
             "layout": asdict(self.layout), "traces": traces,
             "boxes": [
                 {"kind": b.kind, "text": b.text, "outline": np.round(b.outline, 4).tolist(), "hides": b.hides}
@@ -409,10 +411,13 @@ def _scale(w: Warp, image: NDArray[np.uint8]) -> float:
     return float(math.sqrt(abs(across[0] * down[1] - across[1] * down[0])))
 
 
-def _seen_through(
+def seen_through(
     image: NDArray[np.uint8], w: Warp, size: tuple[int, int], fill: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """The image resampled through ``w`` (px -> px) into a new one of ``size`` (width, height)."""
+    """The image resampled (cubic) through ``w`` (px -> px) into a new one of ``size`` (width, height).
+
+    ``fill``: colour where the old image has nothing; None goes on with its edges.
+    """
     width, height = size
     mode = cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT
     colour = fill or (0, 0, 0)
@@ -508,12 +513,6 @@ def _encode(image: NDArray[np.uint8], suffix: str, quality: int = 92) -> bytes:
     if not ok:
         raise PageError(f"image of shape {image.shape} cannot be written as {suffix}.")
     return data.tobytes()
-
-
-def _pitch(page: Page) -> float:
-    centre = np.array([[page.layout.width / 2, page.layout.height / 2]])
-    here, right = page.mm_to_px(centre), page.mm_to_px(centre + np.array([[1.0, 0.0]]))
-    return float(np.linalg.norm(right - here))
 
 
 def _comments(meta: Mapping[str, Any]) -> list[str]:

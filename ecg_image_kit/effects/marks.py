@@ -136,13 +136,12 @@ class Arrow(Effect):
             tails = tip + length * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
             tail = tails[int(np.argmax(np.minimum(tails, sheet.size - tails).min(axis=1)))]
             tip = tip + 0.12 * (tail - tip)
-            strokes = _arrow(tail, tip, rng)
-            moved = sheet.keep_in(np.vstack(strokes))
-            cuts = np.cumsum([len(s) for s in strokes])[:-1]
-            sheet.ink(np.split(moved, cuts), pen, rng, "arrow")
+            strokes = sheet.keep_strokes_in(_arrow(tail, tip, rng))
+            sheet.ink(strokes, pen, rng, "arrow")
             if rng.random() < 0.45:
                 size = sheet.fitting(rng.uniform(2.4, 4.0))
-                at = moved[0, :2] + (moved[0, :2] - tip) / max(length, 1e-6) * 1.6 * size
+                end = strokes[0][0, :2]
+                at = end + (end - tip) / max(length, 1e-6) * 1.6 * size
                 written(sheet, phrases.phrase(rng, 14, 1), hand, pen, size, at, rng, angle=rng.normal(0, 4))
         return sheet.done()
 
@@ -243,8 +242,7 @@ class Underline(Effect):
                 wave = 0.5 * np.sin((x - left) * rng.uniform(2.2, 3.2)) if how == "wavy" else 0 * x
                 path = np.stack([x, y + wave + i * rng.uniform(0.8, 1.4) + (x - left) * rng.normal(0, 0.012)], axis=-1)
                 lines.append(by_hand(path, rng, min(0.12, 0.02 * (right - left))))
-            kept = sheet.keep_in(np.vstack(lines))
-            sheet.ink(np.split(kept, np.cumsum([len(s) for s in lines])[:-1]), pen, rng, "underline")
+            sheet.ink(sheet.keep_strokes_in(lines), pen, rng, "underline")
         return sheet.done()
 
 
@@ -265,12 +263,11 @@ class Caliper(Effect):
             style = str(rng.choice(["arrows", "bracket", "ticks"]))
             up = sheet.fitting(rng.uniform(3, 9), 0.15) * (1 if points[0, 1] > 0.12 * sheet.size[1] else -1)
             y = float(points[:, 1].min() if up > 0 else points[:, 1].max()) - up
-            strokes = _measure(points[:, 0], y, style, rng)
-            kept = sheet.keep_in(np.vstack(strokes))
-            sheet.ink(np.split(kept, np.cumsum([len(s) for s in strokes])[:-1]), pen, rng, "caliper", label)
+            strokes = sheet.keep_strokes_in(_measure(points[:, 0], y, style, rng))
+            sheet.ink(strokes, pen, rng, "caliper", label)
             if label:
                 size = sheet.fitting(rng.uniform(2.0, 3.4))
-                middle = kept[:, :2].mean(axis=0) - [0, np.sign(up) * (0.9 * size + 0.6)]
+                middle = np.vstack(strokes)[:, :2].mean(axis=0) - [0, np.sign(up) * (0.9 * size + 0.6)]
                 written(sheet, label, hand, pen, size, middle, rng, angle=rng.normal(0, 3))
         return sheet.done()
 

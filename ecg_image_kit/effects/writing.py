@@ -126,6 +126,10 @@ class Sheet:
         out[:, :2] = (xy - middle) * shrink + np.clip(middle, edge + half, self.size - edge - half)
         return out
 
+    def keep_strokes_in(self, strokes: Sequence[D]) -> list[D]:
+        """Strokes (N, 2+) each, moved and shrunk together as ``keep_in`` does points."""
+        return np.split(self.keep_in(np.vstack(strokes)), np.cumsum([len(s) for s in strokes])[:-1])
+
     # What is printed
 
     def beat(self, rng: np.random.Generator) -> tuple[D, Trace | None, NDArray[np.intp]]:
