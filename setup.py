@@ -9,11 +9,11 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "ecg_image_kit" / "__init__.py").read_text("utf-8"), re.M)
 assert VERSION, "ecg_image_kit/__init__.py has no __version__"
 
-FORMATS = ["pydicom>=2.4", "defusedxml>=0.7"]
+FORMATS = ["pydicom>=3.0", "defusedxml>=0.7", "pypdfium2>=4.30", "pillow-heif>=0.16"]
 TRAIN = [
     "torch>=2.6",
     "torchvision>=0.21",
-    "segmentation-models-pytorch>=0.4",
+    "segmentation-models-pytorch>=0.5",
     "albumentations>=1.4.24",
     "onnx>=1.16",
     *FORMATS,
@@ -63,7 +63,7 @@ setup(
     package_data={
         "ecg_image_kit": ["py.typed"],
         "ecg_image_kit.samples": ["*.csv", "**/*.hea", "**/*.dat"],
-        "digitizer": ["py.typed"],
+        "digitizer": ["py.typed", "weights/*.onnx", "weights/*.json"],
         "synth": ["py.typed"],
     },
     include_package_data=False,

@@ -6,8 +6,8 @@
 """
 
 from .locate import GridNotFound
-from .pipeline import Reading, read
+from .pipeline import READERS, Reading, read
 from .segment import NoInk
 from .trace import NoTrace
 
-__all__ = ["GridNotFound", "NoInk", "NoTrace", "Reading", "read"]
+__all__ = ["READERS", "GridNotFound", "NoInk", "NoTrace", "Reading", "read"]

@@ -7,9 +7,8 @@ they repeat. Nothing is forced: what was only assumed is said to be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ecg_image_kit.layout import CABRERA_LEADS, Layout, Pulse, Strip
 from ecg_image_kit.record import STANDARD_LEADS
 
 from .arrays import I32, D, F, stretches
-from .segment import Ink
+from .segment import Ink, NameSeen, PulseSeen
 from .trace import NoTrace, Traced
 
 _USUAL_STEP = 1 / 500  # s; a record's last sample lies one step before its end
@@ -25,18 +24,14 @@ _SPEEDS, _GAINS = (12.5, 25.0, 50.0, 100.0), (2.5, 5.0, 10.0, 20.0, 40.0)
 _PULSE_SECONDS, _PULSE_FOOT = 0.2, 1.5  # width; mm of its foot, where there is room
 _SHORTEST = 20.0  # mm of a row that is worth reading
 _POINTS = 4  # per mm, at which rows are compared with each other
+_NAME_BEFORE, _NAME_AFTER = 3.0, 13.0  # mm of a cell's beginning at which its name may begin
+_THIN_PEN, _CUT = 0.3, 0.1  # mm
+_AT_EDGE = 1.5  # mm
+_USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
+_READ = 0.5  # how sure a name must be to be relied on by itself
 _ENOUGH = 40  # such points that two rows must have in common
 
 _Piece = tuple[int, int]  # first and last column of unbroken ink
-
-
-class PulseSeen(NamedTuple):
-    """A calibration pulse, mm: x of its rising stroke, width and height, y of its foot."""
-
-    x: float
-    width: float
-    height: float
-    foot: float
 
 
 @dataclass(frozen=True)
@@ -70,6 +65,7 @@ class Calibration:
     Attributes:
         layout: in mm of the upright image (px / (kx, ky), so that (0, 0) is its first pixel's centre).
         cap: mm by which the pen's round or square ends lengthen the traces on either side; 0: cut straight.
+        settled: where the rows begin is told by their length already; else it is to be fitted.
         hidden: rows whose beginning cannot be seen: a pulse or a ruled line runs into it.
         notes: where each part of it comes from.
         warnings: what was only assumed.
@@ -77,6 +73,7 @@ class Calibration:
 
     layout: Layout
     cap: float
+    settled: bool
     hidden: frozenset[int]
     notes: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -96,12 +93,16 @@ class _Guess:
 
 @dataclass(frozen=True, eq=False)
 class _Sheet:
-    """The rows in mm: their ``levels`` (W,), one per image column; where they all begin, and how long they are."""
+    """The rows in mm: their ``levels`` (W,), one per image column; where they all begin, and how long they are.
+
+    ``names``: row -> lead names read beside it.
+    """
 
     levels: list[D]
     left: float
     width: float
     kx: float
+    names: dict[int, list[NameSeen]]
 
     def at(self, row: int, x: D) -> D:
         """Levels of a row at ``x`` (N,) mm, NaN where there is no ink."""
@@ -131,6 +132,9 @@ def calibrate(
     lines = [line for k in range(len(traced.rows)) if (line := measure(ink, traced, k, kx, ky)) is not None]
     if not lines:
         raise NoTrace(f"no row of ink is longer than {_SHORTEST:g} mm; expected at least a second of a lead.")
+    baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
+    if ink.pulses is not None:
+        lines = _with_pulses(lines, baselines, ink.pulses, traced.spacing / ky)
     notes: dict[str, str] = {}
     warnings: list[str] = []
     pulses = [line.pulse for line in lines if line.pulse]
@@ -151,13 +155,28 @@ def calibrate(
         )
     seconds = _seconds((right - left) / speed, speed, pen)
     length = right - left
-    cap = _cap(length, seconds, speed, pen)
-    left += cap
+    extra = _overlong(length, seconds, speed, 1.2 * max(pen, _THIN_PEN))
+    cap = extra if extra > 0.25 * pen else 0.0
+    # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides.
+    settled = bool(cap) or (ink.drawn and extra != 0.0)
+    left += extra if settled or ink.names is not None else 0.0
     notes["time"] = (
         f"rows are {length:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
         + (f"; the pen's ends lengthen them by {cap:.2f} mm on either side" if cap else "")
     )
-    sheet = _Sheet([row_levels(traced, line.row, ky) for line in lines], left, seconds * speed, kx)
+    names = _by_row(ink.names or (), baselines, traced.spacing / ky)
+    sheet = _Sheet([row_levels(traced, line.row, ky) for line in lines], left, seconds * speed, kx, names)
+    if _cut_off(ink, lines, baselines, ky):
+        longer = [s for s in _USUAL_SECONDS if s > seconds + 0.02]
+        sheets = [sheet, *(replace(sheet, width=s * speed) for s in longer)]
+        guesses = _guesses(len(lines))
+        fit = [
+            max((_agreement(g, tried) for g in guesses), default=0.0) + 0.1 * (tried is not sheet) for tried in sheets
+        ]
+        sheet = sheets[int(np.argmax(fit))]
+        if sheet.width > seconds * speed:
+            seconds = sheet.width / speed
+            notes["time"] += f"; they are cut off by the image's edge, and taken for {seconds:g} s"
     best, notes["layout"], doubt = _choose(sheet, traced, ky)
     if doubt:
         warnings.append(doubt)
@@ -169,8 +188,8 @@ def calibrate(
 
     strips = _strips(best, lines, sheet, seconds, speed, gain, together)
     for k, r in enumerate(range(best.rows, best.rows + best.rhythm), start=1):
-        lead, similarity = _which_lead(r, strips[: best.rows * best.columns], lines, sheet, speed)
-        notes[f"rhythm strip {k}"] = f"lead {lead} (correlation {similarity:.2f})"
+        lead, why = _which_lead(r, strips[: best.rows * best.columns], lines, sheet, speed)
+        notes[f"rhythm strip {k}"] = f"lead {lead} ({why})"
         zero = _zero(lines[r], sheet.levels[r])
         strips.append(Strip(lead, 0.0, seconds, left, zero, gain, lines[r].row, rhythm=True))
     height, width = ink.coverage.shape
@@ -178,13 +197,25 @@ def calibrate(
     printed = tuple(Pulse(p.x - foot, p.foot, gain, line.row) for line in lines if (p := line.pulse))
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
-    return Calibration(layout, cap, hidden, notes, tuple(warnings))
+    return Calibration(layout, cap, settled, hidden, notes, tuple(warnings))
 
 
-def _cap(length: float, seconds: float, speed: float, pen: float) -> float:
-    """mm that the pen's ends, round or blobs of ink, add to rows on either side beyond their time."""
+def _cut_off(ink: Ink, lines: list[Line], baselines: D, ky: float) -> bool:
+    """Whether most rows end where the photograph does."""
+    if ink.edge is None:
+        return False
+    at = np.clip(baselines / (ink.coverage.shape[0] / ky) * ink.edge.size, 0, ink.edge.size - 1).astype(int)
+    right = np.array([line.right for line in lines])
+    return bool(np.mean(right > ink.edge[at] - _AT_EDGE) > 0.5)
+
+
+def _overlong(length: float, seconds: float, speed: float, most: float) -> float:
+    """mm by which the pen's ends, round or blobs of ink, lengthen rows on either side beyond their time.
+
+    0 if that is not whole half seconds, or if it is more than ``most`` or so little that something is cut off.
+    """
     extra = 0.5 * (length - (seconds - _USUAL_STEP) * speed)
-    return extra if 0.25 * pen < extra < 1.2 * pen and seconds * 2 == round(seconds * 2) else 0.0
+    return extra if -_CUT < extra < most and seconds * 2 == round(seconds * 2) else 0.0
 
 
 def _scale(
@@ -235,7 +266,7 @@ def measure(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> Line | 
     breaks = np.flatnonzero(np.diff(there) > max(2.0, 0.4 * kx))
     pieces = [(int(p[0]), int(p[-1])) for p in np.split(there, breaks + 1)]
     pulse, joined = None, [False, False]
-    for side in (0, 1):
+    for side in (0, 1) if ink.pulses is None else ():
         found = _pulse(traced, run, kx, ky, pieces[0][0], pieces[-1][1], side)
         if found is not None:
             rise, fall, pulse = found
@@ -254,6 +285,33 @@ def measure(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> Line | 
     if at_line.size:
         left, left_slope = float(at_line[0]), 0.0
     return Line(row, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], bool(at_line.size))
+
+
+def _with_pulses(lines: list[Line], baselines: D, pulses: tuple[PulseSeen, ...], spacing: float) -> list[Line]:
+    """The lines with pulses seen by themselves, each given to the row on whose level it stands."""
+    own: dict[int, PulseSeen] = {}
+    for pulse in pulses:
+        k = int(np.argmin(np.abs(baselines - pulse.foot)))
+        if abs(baselines[k] - pulse.foot) < 0.6 * spacing:
+            own[k] = pulse
+    return [replace(line, pulse=own.get(k)) for k, line in enumerate(lines)]
+
+
+def _by_row(names: tuple[NameSeen, ...], baselines: D, spacing: float) -> dict[int, list[NameSeen]]:
+    """Names by row. They all stand equally high above their rows' baselines: however high fits them best."""
+    if not names:
+        return {}
+    y, sure = np.array([name.y for name in names]), np.array([name.sure for name in names])
+
+    def misfit(up: float) -> float:
+        away = np.abs(y[:, None] + up - baselines[None, :]).min(axis=1)
+        return float(np.sum(sure * np.minimum(away, 0.3 * spacing))) + 0.02 * up * float(sure.sum())
+
+    up = min((share * spacing for share in (-0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)), key=misfit)
+    out: dict[int, list[NameSeen]] = {}
+    for name in names:
+        out.setdefault(int(np.argmin(np.abs(name.y + up - baselines))), []).append(name)
+    return out
 
 
 def _without_pulse(
@@ -387,7 +445,7 @@ def _guesses(rows: int) -> list[_Guess]:
 def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]:
     """The layout that fits best, why, and why it may be wrong ("" if nothing speaks against it)."""
     rows = len(sheet.levels)
-    guesses = _guesses(rows)
+    guesses = _guesses(rows) + _named(sheet)
     if not guesses:
         name = f"{rows}x1"
         why = f"{name}: no standard layout has {rows} rows; leads are named by row"
@@ -396,6 +454,8 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
     _, parts, best = max(scored, key=lambda item: item[0])
     why = f"{best.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items())
     law = parts["law"]
+    if parts.get("names", 0.0) > 0.6:
+        return best, why, ""
     doubt = f"layout {best.name} is a guess: its leads do not obey Einthoven's law (agreement {law:.2f} of 1)"
     if law < 0.5:
         return best, why, doubt
@@ -412,7 +472,49 @@ def _score(guess: _Guess, sheet: _Sheet, traced: Traced, ky: float) -> tuple[flo
     if guess.rhythm:
         parts["rhythm"] = _rhythm(guess, cells)
     total = 1.5 * parts["law"] + 1.5 * parts["labels"] + 0.3 * parts.get("rhythm", 0.0) + guess.prior
+    if sum(map(len, sheet.names.values())) >= 3:
+        parts["names"] = _agreement(guess, sheet)
+        total += 6.0 * parts["names"]
     return total, parts
+
+
+def _agreement(guess: _Guess, sheet: _Sheet) -> float:
+    """1 if every name that was read stands where this layout has that lead, -1 if none does."""
+    starts = sheet.left + np.arange(guess.columns) * sheet.width / guess.columns
+    good = total = 0.0
+    for r, names in sheet.names.items():
+        for name in names:
+            total += name.sure
+            if r >= guess.rows:  # a rhythm strip may be any lead's, but is named once
+                good += name.sure if name.x < sheet.left + _NAME_AFTER else -name.sure
+                continue
+            c = max(0, int(np.searchsorted(starts, name.x + _NAME_BEFORE, side="right")) - 1)
+            inside = name.x < starts[c] + _NAME_AFTER
+            good += name.sure * (2 * name.odds.get(guess.leads[c * guess.rows + r], 0.0) - 1 if inside else -1)
+    # Cells without a name speak against a layout of more cells, but only a little: names may be hidden.
+    cells = guess.rows * guess.columns + guess.rhythm
+    return good / max(total, 1e-9) - 0.2 * max(0.0, 1 - total / cells)
+
+
+def _named(sheet: _Sheet) -> list[_Guess]:
+    """The layout that the names themselves spell, if every cell of a regular arrangement is named."""
+    sure = {r: [name for name in names if name.sure > _READ] for r, names in sheet.names.items()}
+    every = sorted(name.x for names in sure.values() for name in names)
+    if len(every) < 3:
+        return []
+    columns = 1 + int(np.sum(np.diff(every) > 15.0))
+    rows = len(sheet.levels)
+    rhythm = 0
+    while rhythm < rows and columns > 1 and len(sure.get(rows - 1 - rhythm, [])) < columns:
+        rhythm += 1
+    rows -= rhythm
+    grid = [sorted(sure.get(r, []), key=lambda name: name.x) for r in range(rows)]
+    if rows < 1 or rhythm > 3 or any(len(names) != columns for names in grid):
+        return []
+    leads = tuple(grid[r][c].lead for c in range(columns) for r in range(rows))
+    if len(set(leads)) < len(leads):
+        return []
+    return [_Guess(f"{rows}x{columns}" + (f"+{rhythm}R" if rhythm else ""), rows, columns, rhythm, leads)]
 
 
 _I_II = {
@@ -510,18 +612,23 @@ def _zero(line: Line, level: D) -> float:
     return line.pulse.foot if line.pulse else float(np.nanmedian(level))
 
 
-def _which_lead(row: int, strips: list[Strip], lines: list[Line], sheet: _Sheet, speed: float) -> tuple[str, float]:
-    """The lead that a rhythm strip repeats: the cell it agrees with best over the same seconds."""
+def _which_lead(row: int, strips: list[Strip], lines: list[Line], sheet: _Sheet, speed: float) -> tuple[str, str]:
+    """The lead of a rhythm strip, and why: the one it is named, if its beats agree with that lead's; else the cell that
+    it agrees with best over the same seconds."""
     number = {line.row: k for k, line in enumerate(lines)}
-    found = {}
+    alike = {}
     for strip in strips:
         there = np.arange(4, int((strip.stop - strip.start) * speed * _POINTS) - 4) / _POINTS
         own = sheet.at(row, sheet.left + strip.start * speed + there)
-        found[strip.lead] = _correlation(own, sheet.at(number[strip.row], strip.x + there))
-    best = max(found, key=lambda lead: found[lead])
+        alike[strip.lead] = _correlation(own, sheet.at(number[strip.row], strip.x + there))
     # II is the usual rhythm strip, and some leads look like it.
-    lead = "II" if found.get("II", -1.0) > found[best] - 0.02 else best
-    return lead, found[lead]
+    score = {lead: value + 0.02 * (lead == "II") for lead, value in alike.items()}
+    names = [name for name in sheet.names.get(row, []) if name.x < sheet.left + _NAME_AFTER]
+    if names:
+        name = max(names, key=lambda name: name.sure)
+        score = {lead: value + 0.3 * name.sure * name.odds.get(lead, 0.0) for lead, value in score.items()}
+    best = max(score, key=lambda lead: score[lead])
+    return best, f"correlation {alike[best]:.2f}" + (", and so it is named" if names and name.lead == best else "")
 
 
 def _correlation(a: D, b: D) -> float:

@@ -27,6 +27,9 @@ _PATCH, _STEP, _PAD = 96, 56, 256  # px
 _ANGLES = np.deg2rad(np.arange(-46.0, 46.1, 2.0))
 _HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and their weights
 _LEAST_SHARE = 0.12  # of the patches must agree
+# Period and reach, mm, of each pass over the lines' phases; after which the map is made stiff once.
+_PASSES = ((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0))
+_STIFF = (1, 2)
 _NODE = 4  # px of the reduced image between nodes of the phase
 _MM_BETWEEN = 2.5  # nodes of the upright image's mesh
 
@@ -281,13 +284,15 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
     rest = [0.0, 0.0]
     for axis in (0, 1):
         coarse = 0.0
-        for period, reach in ((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0)):
+        for step, (period, reach) in enumerate(_PASSES):
             z = _demodulated(lines, field[..., axis], period)
             loud = cv2.GaussianBlur(np.hypot(z[..., 0], z[..., 1]), (0, 0), reach * k / _NODE)
             z = np.asarray(cv2.GaussianBlur(z, (0, 0), reach * k / _NODE), np.float64)
             # Text is loud, but of one phase here and of another there.
             strength = np.hypot(z[..., 0], z[..., 1])
             strength *= (strength / (loud + 1e-9)) ** 2
+            if not strength.any():
+                raise GridNotFound("what looked like a grid is not one. Is it a scan in black and white?")
             if period == 5.0:
                 coarse = float(np.percentile(strength, 80))
             elif np.percentile(strength, 80) < 0.25 * coarse:
@@ -300,11 +305,34 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             phase = rough + rest_of_it * trust / (trust + 0.1 * np.percentile(strength, 80) + 1e-9)
             move = period / (2 * np.pi) * phase
             field[..., axis] += move
+            if step in _STIFF:
+                field[..., axis] = _stiff(field[..., axis], strength)
             strengths[axis] = strength
             rest[axis] = float(np.sqrt(np.average(move**2, weights=strength)))
     field = _foldless(field, polynomials, k)
     seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
     return field, seen, float(np.hypot(rest[0], rest[1]))
+
+
+def _stiff(field: D, strength: D, degree: int = 5) -> D:
+    """The polynomial that most of the map agrees with: what moire and text have bent locally is put right."""
+    rows, columns = field.shape
+
+    def basis(every: int) -> D:
+        x, y = np.meshgrid(np.arange(0.0, columns, every), np.arange(0.0, rows, every))
+        powers = _monomials(x, y, (columns, rows), degree)[0]
+        return np.concatenate([powers, np.ones((*x.shape, 1))], axis=-1)
+
+    coarse = basis(4)
+    terms, value = coarse.reshape(-1, coarse.shape[-1]), field[::4, ::4].ravel()
+    weight = np.minimum(strength[::4, ::4].ravel() / (np.percentile(strength, 80) + 1e-9), 1.0)
+    trust, coefficients = weight, np.zeros(terms.shape[1])
+    for spread in (2.0, 1.0, 0.6, 0.4, 0.4):  # mm
+        normal = (terms * trust[:, None]).T @ terms
+        ridge = 1e-9 * np.trace(normal) * np.eye(len(normal))
+        coefficients = np.linalg.solve(normal + ridge, (terms * trust[:, None]).T @ value)
+        trust = weight / (1 + ((value - terms @ coefficients) / spread) ** 2)
+    return np.asarray(basis(1) @ coefficients, np.float64)
 
 
 def _foldless(field: D, rough: D, k: float) -> D:

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ecg_image_kit.errors import UsageError
-from ecg_image_kit.page import Page, Trace, read_image
+from ecg_image_kit.images import read_image
+from ecg_image_kit.page import Page, Trace
 from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
 
+from . import network
 from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
 from .flatten import flatten
+from .gridless import without_grid
 from .locate import Grid, GridNotFound, locate
-from .rectify import Upright, rectify
+from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
-from .segment import segment
+from .segment import Ink, NoInk, segment
 from .strips import FS, fit_strips
-from .trace import trace
+from .trace import NoTrace, trace
 
+READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
-_FLAT = 0.1  # mm; a flat sheet's grid departs from a flat map by less (RMS)
+_FLAT, _FLATTER = 0.035, 0.6  # mm RMS by which a flat sheet may depart from a flat map; share left once it is laid flat
 _POOR = 0.3  # confidence under which a lead is not to be relied on
+_FINE = 13.0  # px per mm above which the network's pitch is fine enough
+_CRISP, _ALIKE = 0.12, 0.01  # RMS error of coverage; difference of it that says nothing
+_BLURRED = 0.19  # RMS error of coverage at which the network's drawing may be the better one
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
@@ -58,7 +67,7 @@ class Reading:
         return overlay(self)
 
     def save(self, stem: str | os.PathLike[str], write: tuple[str, ...] = ("csv", "json", "overlay")) -> list[Path]:
-        """Write ``stem``.csv, .json, .overlay.png (and .hea/.dat, .npz if asked for); returns the paths."""
+        """Write ``stem``.csv, .json, .overlay.png (and wfdb, npz, dicom, html if asked for); returns the paths."""
         from .report import save
 
         return save(self, Path(stem), write)
@@ -71,35 +80,127 @@ def read(
     px_per_mm: float | None = None,
     speed: float | None = None,
     gain: float | None = None,
+    reader: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    name: str = "",
 ) -> Reading:
-    """Read a scan, a render, or a photograph of a sheet that may be bent or tilted, with a visible grid, right way up.
+    """Read a scan, a render, or a photograph of a sheet that may be bent, tilted or lie on its side.
 
     Args:
-        image: (H, W, 3) uint8 RGB, grey (H, W), or RGBA, which is laid on white; or the path of a png, jpg, webp, bmp
-            or tif.
+        image: (H, W, 3) uint8 RGB, grey (H, W), or RGBA, which is laid on white; or the path of a png, jpg, webp, bmp,
+            gif, tif, heic or pdf, of which the first page is read.
         fs: Hz of the result.
         px_per_mm: pitch of the grid to within 3 %, if known.
         speed: mm/s, gain: mm/mV, if known; else read from the page.
+        reader: ``learned``: a network tells traces, pulses, lead names and which way is up; ``analytic``: the darkest
+            ink that is not the grid, on a page the right way up; ``auto``: whichever suits the page.
+        name: of the record; that of the file if empty.
+        weights: folder of a network of one's own (python -m digitizer.export); the shipped one's if None.
 
     Raises:
         EcgError: GridNotFound, NoInk or NoTrace: the image is not a page that this reader can read; PageError: not an
-            image; UsageError: an array of another kind, or a number out of its range.
+            image; UsageError: an array of another kind, a number out of its range, an unknown reader, no weights there.
     """
+    if reader not in READERS:
+        raise UsageError(f"reader {reader!r}; expected one of {', '.join(READERS)}.")
     for key, value in (("fs", fs), ("px_per_mm", px_per_mm), ("speed", speed), ("gain", gain)):
         low, high = LIMITS[key]
         if value is not None and not low <= value <= high:
             raise UsageError(f"{key} {value}; expected {low:g} to {high:g}.")
-    name = ""
     if isinstance(image, str | os.PathLike):
-        name, image = Path(image).stem, read_image(image)
+        name, image = name or Path(image).stem, read_image(image)
     image = _rgb(image)
-    grid, upright = _laid_flat(image, px_per_mm)
-    ink = segment(upright.image, upright.kx, upright.ky)
-    traced = trace(ink.coverage, upright.kx, upright.ky)
-    calibration = calibrate(ink, traced, upright.kx, upright.ky, speed, gain)
+    if reader == "auto" and weights is None and not network.WEIGHTS.is_dir():
+        reader = "analytic"  # a copy without weights
+    if reader == "analytic":
+        grid, upright = _laid_flat(image, px_per_mm)
+        return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
+    net = network.load(os.fspath(weights or network.WEIGHTS), cv2.getNumThreads())
+    try:
+        grid, upright = _laid_flat(image, px_per_mm)
+    except GridNotFound:
+        if px_per_mm:
+            raise
+        grid, upright = without_grid(image, net)
+    upright, view, seen = _looked_at(image, upright, net)
+    alone = reader == "auto"
+    return interpret(image, grid, upright, (view, seen), fs=fs, speed=speed, gain=gain, name=name, alone=alone)
+
+
+def interpret(
+    image: U8,
+    grid: Grid,
+    upright: Upright,
+    look: tuple[Upright, network.Seen] | None,
+    *,
+    fs: float = FS,
+    speed: float | None = None,
+    gain: float | None = None,
+    name: str = "",
+    alone: bool = True,
+) -> Reading:
+    """What an upright page says: its ink, told by its darkness and by what a network has seen, made signals.
+
+    Args:
+        image: the photograph that ``upright`` is a view of.
+        look: the same at the network's pitch, and what it sees there; None: darkness alone.
+        alone: whether darkness alone may be relied on where it agrees with what is seen.
+    """
+    kx, ky = upright.kx, upright.ky
+    if look is None:
+        found = _found(segment(upright.image, kx, ky), upright, speed, gain)
+        return _reading(image, name, fs, grid, upright, found, "analytic")
+    view, seen = look
+    own = network.ink_of(seen, view.kx, view.ky)
+    clean: _Found | None = None
+    with contextlib.suppress(NoInk, NoTrace):
+        ink = segment(upright.image, kx, ky)
+        clean = _found(network.narrowed(ink, own), upright, speed, gain)
+        if alone and clean.residual < _CRISP:  # as it was drawn: if the ink alone says the same, it says it best
+            plain = _found(ink, upright, speed, gain)
+            if plain.cells == clean.cells and plain.residual < clean.residual + _ALIKE:
+                return _reading(image, name, fs, grid, upright, plain, "analytic")
+    # Where the page is clean, its own ink says more than the network's drawing of it; where it is not, less.
+    if clean is not None and clean.residual < _BLURRED:
+        return _reading(image, name, fs, grid, upright, clean, "learned")
+    drawn = _found(own, view, speed, gain)
+    if clean is not None and clean.residual < drawn.residual:
+        return _reading(image, name, fs, grid, upright, clean, "learned")
+    return _reading(image, name, fs, grid, view, drawn, "learned")
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Calibration, a fit of each of its strips, the pen's width in px, and how badly the median fit draws the ink."""
+
+    calibration: Calibration
+    fits: list[Fit]
+    pen: float
+    residual: float
+
+    @property
+    def cells(self) -> list[tuple[str, float]]:
+        """Lead and second of beginning of every strip."""
+        return [(strip.lead, round(strip.start, 1)) for strip in self.calibration.layout.strips]
+
+
+def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:
+    """trace -> calibrate -> refine."""
+    kx, ky = upright.kx, upright.ky
+    traced = trace(ink.coverage, kx, ky)
+    calibration = calibrate(ink, traced, kx, ky, speed, gain)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
-    return _reading(image, name, fs, grid, upright, calibration, fits, pen)
+    return _Found(calibration, fits, pen, float(np.median([fit.residual for fit in fits])))
+
+
+def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Upright, Upright, network.Seen]:
+    """The page the right way up, at its own pitch and at the network's, and what the network sees there."""
+    view = at_pitch(image, upright, network.PX_PER_MM)
+    turn, view, seen = network.right_way_up(view, net)
+    upright = turned(upright, turn)
+    seen = seen.within(inside(view, image.shape[1::-1]))
+    return (upright if max(upright.kx, upright.ky) < _FINE else view), view, seen
 
 
 def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
@@ -119,7 +220,7 @@ def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    if grid is not None and grid.residual_mm < again.residual_mm:
+    if grid is not None and again.residual_mm > _FLATTER * grid.residual_mm:
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
@@ -152,29 +253,29 @@ def _reading(
     fs: float,
     grid: Grid,
     upright: Upright,
-    calibration: Calibration,
-    fits: list[Fit],
-    pen: float,
+    found: _Found,
+    how: str,
 ) -> Reading:
     """Put what was measured on the paper: px of the upright image become mm of the grid's own lattice."""
+    calibration, pen = found.calibration, found.pen
     layout = calibration.layout
     kx, ky = upright.kx, upright.ky
     ox, oy = (float(v) % 5.0 for v in upright.px_to_mm(np.zeros((1, 2)))[0])
     strips, traces, weights = [], [], []
-    for strip, found in zip(layout.strips, fits, strict=True):
+    for strip, fit in zip(layout.strips, found.fits, strict=True):
         placed = replace(strip, x=strip.x + ox, y=strip.y + oy)
-        mv = ((strip.y - found.y / ky) / strip.gain).astype(np.float32)
-        seen = _bridged(found.seen, int(np.ceil(0.4 / layout.speed * FS)) + 1)
+        mv = ((strip.y - fit.y / ky) / strip.gain).astype(np.float32)
+        seen = _bridged(fit.seen, int(np.ceil(0.4 / layout.speed * FS)) + 1)
         mv[~seen] = np.nan
         count = round((strip.stop - strip.start) * FS)
         strips.append(placed)
         traces.append(Trace(placed, strip.start, FS, mv[:count]))
-        weights.append((float(np.mean(seen[:count])), found.residual))
+        weights.append((float(np.mean(seen[:count])), fit.residual))
     pulses = tuple(replace(p, x=p.x + ox, y=p.y + oy) for p in layout.pulses)
     sheet = replace(layout, strips=tuple(strips), pulses=pulses, width=layout.width + ox, height=layout.height + oy)
     mm_to_px = Chain((Homography.affine(kx, 0, -ox * kx, 0, ky, -oy * ky),)).then(upright.to_source)
     style = {"pen_width": pen / ky}
-    meta = {"record": name, "reader": "analytic"}
+    meta = {"record": name, "reader": how}
     if fs != FS:
         traces = [replace(t, fs=fs, mv=Record(("x",), t.mv[None], FS).resample(fs).mv[0]) for t in traces]
     page = Page(image, sheet, tuple(traces), (), mm_to_px, style, (), meta)

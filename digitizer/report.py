@@ -18,11 +18,15 @@ from ecg_image_kit.errors import PageError, UsageError
 from ecg_image_kit.record import atomic_write
 
 from .arrays import stretches
+from .fill import FILLED
 
 if TYPE_CHECKING:
     from .pipeline import Reading
 
-WRITE = ("csv", "json", "overlay", "wfdb", "npz")
+ENDINGS = {"csv": ".csv", "json": ".json", "overlay": ".overlay.png", "wfdb": ".hea", "npz": ".npz", "dicom": ".dcm",
+           "html": ".html"}  # fmt: skip
+WRITE = tuple(ENDINGS)
+POOR = 0.3  # confidence under which a lead is not to be relied on
 
 # Okabe and Ito's colour-blind safe palette, without yellow and black.
 _COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0))
@@ -54,13 +58,14 @@ def overlay(reading: Reading) -> NDArray[np.uint8]:
 def summary(reading: Reading) -> dict[str, Any]:
     """The report as plain data: geometry, calibration, layout, per-lead status and confidence, warnings."""
     page, record = reading.page, reading.record
+    source = {key: page.meta[key] for key in ("file", "page") if key in page.meta}
+    height, width = page.image.shape[:2]
     return {
         "reader": f"ecg-digitize {__version__}", "method": page.meta.get("reader"),
-        "image": {
-            "name": page.meta.get("record", ""), "width": int(page.image.shape[1]), "height": int(page.image.shape[0]),
-        },
+        "image": {"name": page.meta.get("record", ""), **source, "width": int(width), "height": int(height)},
         "layout": page.layout.name, "speed_mm_s": page.layout.speed, "gain_mm_mv": page.layout.gain, "fs": record.fs,
-        "notes": dict(reading.notes), "leads": {lead: _status(reading, lead) for lead in record.leads},
+        "notes": {key: note for key, note in reading.notes.items() if key != "filled"},
+        "leads": {lead: _status(reading, lead) for lead in record.leads},
         "warnings": list(reading.warnings),
         "units": "mm on the paper, x right, y down, 5 mm lines at multiples of 5; px with pixel centres at integers",
         "mm_to_px": page.mm_to_px.to_json(),
@@ -86,6 +91,7 @@ def _status(reading: Reading, lead: str) -> dict[str, Any]:
         "read_share": share,
         "window_s": [min(t.strip.start for t in traces), max(t.strip.stop for t in traces)],
         "range_mv": [float(np.nanmin(mv)), float(np.nanmax(mv))] if np.isfinite(mv).any() else None,
+        **reading.notes.get("filled", {}).get(lead, {}),
     }
 
 
@@ -97,28 +103,40 @@ def save(reading: Reading, stem: Path, write: tuple[str, ...] = ("csv", "json", 
     unknown = sorted(set(write) - set(WRITE))
     if unknown or not write:
         raise UsageError(f"output {', '.join(unknown) or 'nothing'}; expected some of {', '.join(WRITE)}.")
-    endings = {"csv": ".csv", "json": ".json", "overlay": ".overlay.png", "npz": ".npz"}
-    paths = {kind: stem.with_name(stem.name + ending) for kind, ending in endings.items()}
     wfdb = wfdb_stem(stem)
-    paths["wfdb"] = wfdb.with_name(f"{wfdb.name}.hea")
+    paths = {kind: (wfdb if kind == "wfdb" else stem) for kind in WRITE}
+    paths = {kind: base.with_name(base.name + ENDINGS[kind]) for kind, base in paths.items()}
+    by = f"digitized from {stem.name} by ecg-digitize {__version__}"
+    comments = [by, *(text for text in reading.warnings if text.startswith(FILLED))]
     if "csv" in write:
         reading.record.write_csv(paths["csv"])
     if "npz" in write:
         reading.record.write_npz(paths["npz"])
     if "wfdb" in write:
-        reading.record.write_wfdb(wfdb, comments=[f"digitized from {stem.name} by ecg-digitize {__version__}"])
-    if "overlay" in write:
-        bgr = cv2.cvtColor(overlay(reading), cv2.COLOR_RGB2BGR)
-        ok, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        if not ok:
-            raise PageError(
-                f"the overlay of {stem.name}, {bgr.shape[1]} x {bgr.shape[0]} px, cannot be written as png."
-            )
-        atomic_write(paths["overlay"], data.tobytes())
+        reading.record.write_wfdb(wfdb, comments=comments)
+    if "dicom" in write:
+        from .dicom import write_dicom
+
+        write_dicom(reading.record, paths["dicom"], comments)
+    report = _plain(summary(reading))
+    if {"overlay", "html"} & set(write):
+        picture = overlay(reading)
+        if "overlay" in write:
+            atomic_write(paths["overlay"], _png(picture))
+        if "html" in write:
+            from .webpage import webpage
+
+            atomic_write(paths["html"], webpage(report, picture, POOR).encode())
     if "json" in write:
-        text = json.dumps(_plain(summary(reading)), indent=1, allow_nan=False) + "\n"
-        atomic_write(paths["json"], text.encode())
+        atomic_write(paths["json"], (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     return [paths[kind] for kind in WRITE if kind in write]
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    ok, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not ok:
+        raise PageError(f"the overlay, {picture.shape[1]} x {picture.shape[0]} px, cannot be written as png.")
+    return data.tobytes()
 
 
 def wfdb_stem(stem: Path) -> Path:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ecg_image_kit.errors import EcgError
 
-from .arrays import I32, U8, F
+from .arrays import I32, U8, D, F
 from .locate import local_paper
 
 _PALEST_INK = 0.85  # of the paper's brightness
@@ -20,6 +22,28 @@ class NoInk(EcgError):
     """Nothing on the page is clearly darker than its grid."""
 
 
+class PulseSeen(NamedTuple):
+    """A calibration pulse, mm: x of its rising stroke, width and height, y of its foot."""
+
+    x: float
+    width: float
+    height: float
+    foot: float
+
+
+class NameSeen(NamedTuple):
+    """A lead's name: where it begins and the middle of its height, mm; how sure it is a name at all, 0 to 1.
+
+    ``odds``: how likely it is each lead's, against the likeliest ``lead``.
+    """
+
+    lead: str
+    x: float
+    y: float
+    sure: float
+    odds: Mapping[str, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Ink:
     """What is printed over the grid.
@@ -28,12 +52,19 @@ class Ink:
         coverage: (H, W), 0 bare to 1 covered.
         weight_x, weight_y: (W,) and (H,), 0 to 1: how much the grid lines along each column and row leave to be seen.
         rulings: (N, 4) x, y, width, height px of ruled verticals that were taken away.
+        pulses, names: what stands beside the traces, if the coverage is that of these alone; None: it is in the coverage.
+        edge: (rows of an image of equal height in mm,) mm at which the photograph ends on the right, if that is known.
+        drawn: the coverage is a drawing of what a network sees, not the page's own ink.
     """
 
     coverage: F
     weight_x: F
     weight_y: F
     rulings: I32
+    pulses: tuple[PulseSeen, ...] | None = None
+    names: tuple[NameSeen, ...] | None = None
+    edge: D | None = None
+    drawn: bool = False
 
 
 def segment(image: U8, kx: float, ky: float) -> Ink:

@@ -21,6 +21,7 @@ FS = 500.0  # samples per second of the fit
 _SHORTEST = 3.0  # mm of ink of its own that a strip must have to be read
 _ON_NAME = 3.0  # extra cost, mm, of ink where a lead's name stands
 _NAME_TRUST = 0.3  # weight of pixels there
+_NOISY = 0.1  # RMS error of coverage above which the rows' ends tell where they begin better than a fit of it does
 _BARE = 3  # px before the rows' beginning that are looked at, too
 
 
@@ -73,7 +74,8 @@ def fit_strips(
     fits, pen = refine.fit(windows, guesses, traced.pen, scale, cap)
     # Only now, with the traces and the pen known, can the rows' common beginning be fitted to a hundredth of a pixel,
     # and ink where traces cross be told apart.
-    shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
+    noisy = ink.names is not None and float(np.median([fit.residual for fit in fits])) > _NOISY
+    shift = 0.0 if calibration.settled or noisy else _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
     guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
     if any(track.shared.any() for track in tracks):
         through = [_through(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from . import warp as warps
 from .errors import EcgError, PageError, UsageError
+from .images import read_image as read_image
 from .layout import Layout, Pulse, Strip
 from .record import Record, atomic_write, resample
 from .warp import Chain, Homography, Inverted, Points, Warp
@@ -475,29 +476,6 @@ def _stroke(out: NDArray[np.uint8], px: Points, pen: float, value: int) -> None:
 def _beside(stem: Path, suffix: str) -> Path:
     """The file with this suffix (``with_suffix`` would take the end of a name such as ``rec.1`` for one)."""
     return stem.with_name(stem.name + suffix)
-
-
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a png, jpg, webp, bmp, tif, ... file; what is transparent is white, as on a screen.
-
-    Raises PageError if it is not an image.
-    """
-    path = Path(path)
-    try:
-        data = np.fromfile(path, np.uint8)  # imread does not take every path on Windows
-    except OSError as error:
-        raise PageError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise PageError(
-            f"{path}: not an image that can be decoded ({data.size} bytes); expected png, jpg, webp, bmp or tif."
-        )
-    if data[:4].tobytes() in (b"\x89PNG", b"RIFF"):  # the formats with transparency that are in use
-        whole = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if whole is not None and whole.ndim == 3 and whole.shape[2] == 4 and whole.dtype == np.uint8:
-            opaque = whole[:, :, 3:].astype(np.float32) / 255.0
-            image = np.round(whole[:, :, :3] * opaque + 255.0 * (1.0 - opaque)).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _encode(image: NDArray[np.uint8], suffix: str, quality: int = 92) -> bytes:

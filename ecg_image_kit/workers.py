@@ -12,9 +12,10 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import connection
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -22,6 +23,7 @@ import cv2
 
 from .errors import EcgError
 
+LATE = "took too long"  # how a worker died that was killed for it
 _STARTS = 3  # processes in a row that end before they begin: something is wrong with all of them
 
 # Parts of a task that were begun (as told by the job; "" before the first), and how workers died of each.
@@ -60,19 +62,21 @@ class _Task:
 
 
 class _Worker:
-    def __init__(self, job: Job[Any, Any]) -> None:
+    def __init__(self, job: Job[Any, Any], alone: bool) -> None:
         # Spawned everywhere: forking a process that has threads (OpenCV's) may hang, and Windows knows nothing else.
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(job, theirs), daemon=True)
+        self.process = context.Process(target=_work, args=(job, theirs, alone), daemon=True)
         self.task: _Task | None = None
         self.ready = False
-        with _no_interrupt(), _one_thread():
+        self.heard = 0.0  # when it was given its task, or last said something
+        with _no_interrupt(), nullcontext() if alone else _one_thread():
             self.process.start()
         theirs.close()  # or its end would not be noticed here
 
     def give(self, task: _Task) -> None:
         task.given, self.task = True, task
+        self.heard = time.monotonic()
         task.begin("")
         with suppress(OSError):  # if it is dead, ``hear`` will find out
             self.pipe.send((task.what, task.begun))
@@ -90,6 +94,7 @@ class _Worker:
             self._take(kind, value)
 
     def _take(self, kind: str, value: Any) -> None:
+        self.heard = time.monotonic()
         if kind == "ready":
             self.ready = True
             return
@@ -101,6 +106,10 @@ class _Worker:
         else:
             self.task.result, self.task = value, None
 
+    def left(self, seconds: float | None) -> float | None:
+        """Seconds until its present part has taken too long; None if it may take as long as it wants."""
+        return None if seconds is None or not self.ready else max(0.0, self.heard + seconds - time.monotonic())
+
     def bury(self) -> str:
         """How it died."""
         self.pipe.close()
@@ -110,10 +119,14 @@ class _Worker:
 
 
 class Crew(Generic[T, R]):
-    """Worker processes for a job; ``results`` sets them to work. To be closed by ``with``."""
+    """Worker processes for a job; ``results`` sets them to work. To be closed by ``with``.
 
-    def __init__(self, job: Job[T, R], size: int) -> None:
-        self.job, self.size = job, size
+    Each keeps to one thread, unless it is the only one. One that needs more than ``seconds`` for a part of a task is
+    killed, and has died of LATE.
+    """
+
+    def __init__(self, job: Job[T, R], size: int, seconds: float | None = None) -> None:
+        self.job, self.size, self.seconds = job, size, seconds
         self._workers: list[_Worker] = []
         self._failed_starts = 0
 
@@ -126,7 +139,7 @@ class Crew(Generic[T, R]):
             for worker in self._workers:
                 worker.pipe.close()
             for worker in self._workers:
-                worker.process.join()
+                worker.process.join(worker.left(self.seconds) if worker.task else None)
         finally:
             for worker in self._workers:
                 worker.process.kill()
@@ -162,18 +175,24 @@ class Crew(Generic[T, R]):
         for task in waiting[: self.size - len(busy)]:
             idle = next((worker for worker in self._workers if worker.task is None), None)
             if idle is None:
-                idle = _Worker(self.job)
+                idle = _Worker(self.job, self.size == 1)
                 self._workers.append(idle)
             idle.give(task)
 
     def _wait(self) -> None:
-        """Until a worker says something, or dies."""
+        """Until a worker says something, dies, or takes too long."""
         busy = [worker for worker in self._workers if worker.task is not None]
-        connection.wait([w.pipe for w in busy] + [w.process.sentinel for w in busy])
+        limits = [left for worker in busy if (left := worker.left(self.seconds)) is not None]
+        connection.wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], min(limits, default=None))
         for worker in busy:
             if not worker.hear():
                 self._workers.remove(worker)
                 self._lost(worker, worker.bury())
+            elif worker.task and worker.left(self.seconds) == 0:
+                worker.process.kill()
+                self._workers.remove(worker)
+                worker.bury()
+                self._lost(worker, LATE)
 
     def _lost(self, worker: _Worker, how: str) -> None:
         self._failed_starts = 0 if worker.ready else self._failed_starts + 1
@@ -217,10 +236,11 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(job: Job[Any, Any], pipe: connection.Connection) -> None:
+def _work(job: Job[Any, Any], pipe: connection.Connection, alone: bool) -> None:
     """A worker's life: it ends when the parent hangs up, or is no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business, and so is using several cores
-    cv2.setNumThreads(1)
+    if not alone:
+        cv2.setNumThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         pipe.send(("ready", None))

@@ -8,21 +8,25 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from digitizer.batch import Digitize, Result, Task
 from digitizer.cli import main, parser
 from digitizer.metrics import score
-from digitizer.pipeline import Reading
+from digitizer.pipeline import READERS, Reading
 from ecg_image_kit import Layout, Page, Style, open_source, render
 from ecg_image_kit.page import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 Capture = pytest.CaptureFixture[str]
-KINDS = "csv,json,overlay,wfdb,npz"
+KINDS = "csv,json,overlay,wfdb,npz,html"
+ANALYTIC = ["--reader", "analytic"]  # what is tested here is the same for all readers
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def image(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which that picture was read, with everything."""
     out = tmp_path_factory.mktemp("result") / "not" / "there yet"
-    assert main([str(image), "-o", str(out), "--write", KINDS, "--quiet"]) == 0
+    assert main([str(image), "-o", str(out), "--write", KINDS, *ANALYTIC, "--quiet"]) == 0
     return out
 
 
@@ -65,6 +69,12 @@ def refused(capture: Capture, *args: object) -> str:
     return err
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    """The lines of a summary."""
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def names(folder: Path) -> set[str]:
     return {f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()}
 
@@ -74,21 +84,30 @@ def quick(monkeypatch: pytest.MonkeyPatch, page: Page) -> list[Path]:
     """Reading takes no time here: any existing image is 'read' as the same page. Returns the paths read."""
     seen: list[Path] = []
 
-    def fake(path: Path, **options: object) -> Reading:
-        seen.append(Path(path))
-        read_image(path)
+    def open_image(path: Path, *args: Any) -> Any:
+        seen.append(path)
+        return read_image(path, *args)
+
+    def fake(image: object, **options: object) -> Reading:
         return Reading(page, page.record(), dict.fromkeys(page.record().leads, 1.0), {})
 
+    monkeypatch.setattr("digitizer.batch.read_image", open_image)
     monkeypatch.setattr("digitizer.pipeline.read", fake)
+    monkeypatch.setattr("digitizer.cli.results", in_this_process)
     return seen
+
+
+def in_this_process(job: Digitize, tasks: list[Task], workers: int) -> Iterator[Result]:
+    """Where what a test has replaced is replaced."""
+    yield from (job.make(task, lambda part: None, {}) for task in tasks)
 
 
 # What is written.
 
 
 def test_files(result: Path) -> None:
-    kinds = (".csv", ".json", ".overlay.png", ".hea", ".dat", ".npz")
-    assert names(result) == {f"scan{kind}" for kind in kinds}
+    kinds = (".csv", ".json", ".overlay.png", ".hea", ".dat", ".npz", ".html")
+    assert names(result) == {f"scan{kind}" for kind in kinds} | {"summary.csv"}
 
 
 def test_csv(result: Path, page: Page) -> None:
@@ -123,7 +142,12 @@ def test_all_formats_hold_the_same_samples(result: Path, page: Page) -> None:
 def test_report(result: Path, page: Page) -> None:
     report = json.loads((result / "scan.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert report["reader"].startswith("ecg-digitize ")
-    assert report["image"] == {"name": "scan", "width": page.image.shape[1], "height": page.image.shape[0]}
+    assert report["image"] == {
+        "name": "scan",
+        "file": "scan.png",
+        "width": page.image.shape[1],
+        "height": page.image.shape[0],
+    }
     assert (report["layout"], report["speed_mm_s"], report["gain_mm_mv"], report["fs"]) == ("3x4", 25, 10, 500)
     notes = report["notes"]
     assert notes["grid"]["px_per_mm"] == pytest.approx([120 / 25.4] * 2, rel=2e-4)
@@ -162,12 +186,14 @@ def test_overlay_shows_the_traces_over_the_paled_page(result: Path, page: Page) 
 def test_same_bytes_again_and_with_two_workers(image: Path, result: Path, tmp_path: Path) -> None:
     for name in ("scan.png", "other.png"):
         shutil.copy(image, tmp_path / name)
-    done = run("-m", "digitizer", str(tmp_path), "-o", str(tmp_path / "out"), "--write", KINDS, "--workers", "2")
+    done = run(
+        "-m", "digitizer", str(tmp_path), "-o", str(tmp_path / "out"), "--write", KINDS, "--workers", "2", *ANALYTIC
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
         str(tmp_path / name) for name in ("other.png", "scan.png")
     ]
-    for file in result.iterdir():
+    for file in result.glob("scan*"):
         assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
@@ -175,7 +201,7 @@ def test_a_cold_start_waits_for_nothing_it_does_not_need(image: Path, tmp_path: 
     slow = ["torch", "scipy.signal", "scipy.optimize", "wfdb", "pandas", "matplotlib", "tqdm", "yaml", "onnxruntime"]
     code = (
         "import sys; from digitizer.cli import main; "
-        f"status = main([{str(image)!r}, '-o', {str(tmp_path)!r}]); "
+        f"status = main([{str(image)!r}, '-o', {str(tmp_path)!r}, '--timeout', '0', *{ANALYTIC}]); "
         f"print(status, [name for name in {slow} if name in sys.modules])"
     )
     done = run("-c", code)
@@ -194,11 +220,11 @@ def test_files_folders_and_patterns(tmp_path: Path, image: Path, quick: list[Pat
     arguments = [tmp_path / "a.png", tmp_path / "deep", tmp_path / "*.png", tmp_path / "deep" / "**" / "*.png"]
     assert main([*map(str, arguments), "-o", str(out), "--write", "csv"]) == 0
     assert quick == [tmp_path / name for name in ("a.png", "deep/c.JPG", "deep/er/b.png")]  # each once
-    assert names(out) == {"a.csv", "c.csv", "er/b.csv"}
+    assert names(out) == {"a.csv", "c.csv", "er/b.csv", "summary.csv"}
     assert capsys.readouterr().out.count("\n") == 3
     quick.clear()
     assert main([str(tmp_path / "d*" / "**" / "*.png"), "-o", str(tmp_path / "two"), "--write", "csv", "--quiet"]) == 0
-    assert names(tmp_path / "two") == {"deep/er/b.csv"}
+    assert names(tmp_path / "two") == {"deep/er/b.csv", "summary.csv"}
     assert capsys.readouterr().out == ""
 
 
@@ -220,7 +246,7 @@ def test_same_stem_in_one_folder(tmp_path: Path, image: Path, quick: list[Path])
     for name in ("scan.png", "scan.jpg", "Scan.bmp"):
         shutil.copy(image, tmp_path / name)
     assert main([str(tmp_path), "--write", "csv", "--quiet", "-o", str(tmp_path / "out")]) == 0
-    assert len(names(tmp_path / "out")) == 3
+    assert len(names(tmp_path / "out") - {"summary.csv"}) == 3
     assert "Scan.csv" in names(tmp_path / "out")
 
 
@@ -234,7 +260,7 @@ def test_same_name_in_two_folders(tmp_path: Path, image: Path, quick: list[Path]
     assert "folder above both" in message
     assert not quick
     assert main([str(tmp_path), "-o", str(out), "--write", "csv", "--quiet"]) == 0
-    assert names(out) == {"a/scan.csv", "b/scan.csv"}
+    assert names(out) == {"a/scan.csv", "b/scan.csv", "summary.csv"}
     assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--write", "csv", "--quiet"]) == 0  # beside each: no clash
 
 
@@ -261,6 +287,13 @@ def test_truth_is_never_overwritten(tmp_path: Path, page: Page, quick: list[Path
     ("args", "words"),
     [
         (["--write", "csv,pdf"], ["--write 'csv,pdf'", "overlay"]),
+        (["--write", "dicom", "--fs", "2000"], ["2000 Hz", "200 to 1000"]),
+        (["--write", "csv", "--fill"], ["--fill", "json"]),
+        (["--timeout", "-1"], ["--timeout -1", "1 to 86400", "0 for no limit"]),
+        (["--max-megapixels", "0"], ["--max-megapixels 0", "0.01 to 2000"]),
+        (["--reader", "magic"], ["--reader", "'magic'", "learned"]),
+        (["--weights", "nowhere"], ["--weights nowhere", "no reader.onnx"]),
+        (["--weights", ".", "--reader", "analytic"], ["--weights", "needs none"]),
         (["--write", ","], ["--write ','", "csv"]),
         (["--fs", "10"], ["--fs 10", "50 to 10000"]),
         (["--fs", "nan"], ["--fs nan", "50 to 10000"]),
@@ -298,11 +331,11 @@ def test_failures_are_told_and_the_others_go_on(tmp_path: Path, image: Path, cap
     cv2.imwrite(str(folder / "tiny.png"), np.full((20, 20, 3), 200, np.uint8))
     shutil.copy(image, folder / "zz.png")
     out = tmp_path / "out"
-    assert main([str(folder), "-o", str(out)]) == 1
+    assert main([str(folder), "-o", str(out), *ANALYTIC]) == 1
     printed, err = capsys.readouterr()
     assert printed.startswith(f"{folder / 'zz.png'}: 3x4, ")
     lines = err.splitlines()
-    assert lines[-1] == "1 of 6 images read, 5 not"
+    assert lines[-1] == "1 of 6 pages read, 5 not"
     said = {Path(line.split(": ")[0]).name: line for line in lines[:-1]}
     assert set(said) == {"broken.png", "empty.jpg", "text.tif", "photo.png", "tiny.png"}
     for name in ("empty.jpg", "text.tif"):
@@ -311,8 +344,8 @@ def test_failures_are_told_and_the_others_go_on(tmp_path: Path, image: Path, cap
     for name in ("photo.png", "tiny.png"):
         assert "GridNotFound: " in said[name]
     assert "unexpected" not in err
-    assert names(out) == {"zz.csv", "zz.json", "zz.overlay.png"}
-    assert main([str(folder / "tiny.png"), "--quiet"]) == 1
+    assert names(out) == {"zz.csv", "zz.json", "zz.overlay.png", "summary.csv"}
+    assert main([str(folder / "tiny.png"), "--quiet", *ANALYTIC]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -321,16 +354,15 @@ def test_a_bug_and_a_full_disk_cost_one_image(
 ) -> None:
     for name in "abc":
         shutil.copy(image, tmp_path / f"{name}.png")
-    save = Reading.save
 
-    def fail(self: Reading, stem: Path, write: tuple[str, ...]) -> list[Path]:
+    def fail(reading: Reading, stem: Path, write: tuple[str, ...]) -> list[Path]:
         if stem.name == "a":
             raise OSError(28, "No space left on device")
         if stem.name == "b":
             raise ZeroDivisionError("a bug")
-        return save(self, stem, write)
+        return reading.save(stem, write)
 
-    monkeypatch.setattr(Reading, "save", fail)
+    monkeypatch.setattr("digitizer.batch.save", fail)
     assert main([str(tmp_path), "--write", "csv"]) == 1
     printed, err = capsys.readouterr()
     assert "No space left on device" in err
@@ -338,23 +370,35 @@ def test_a_bug_and_a_full_disk_cost_one_image(
     assert "c.csv" in printed
 
 
-def test_interrupted(image: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*args: object, **options: object) -> None:
-        raise KeyboardInterrupt
+def test_interrupted(
+    page: Page, image: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, quick: list[Path]
+) -> None:
+    """The summary says what was read, and what was not finished."""
+    files = [shutil.copy(image, tmp_path / f"{name}.png") for name in "abc"]
 
-    monkeypatch.setattr("digitizer.pipeline.read", stop)
-    assert main([str(image), "-o", str(tmp_path)]) == 130
+    def stop(reading: Reading, stem: Path, write: tuple[str, ...]) -> list[Path]:
+        if stem.name == "b":
+            raise KeyboardInterrupt
+        return reading.save(stem, write)
+
+    monkeypatch.setattr("digitizer.batch.save", stop)
+    assert main([*map(str, files), "-o", str(tmp_path / "out"), "--write", "csv"]) == 130
     assert "stopped" in capsys.readouterr().err
+    assert [row["status"] for row in table(tmp_path / "out" / "summary.csv")] == [
+        "read",
+        "not finished",
+        "not finished",
+    ]
 
 
 def test_what_is_known_is_passed_on(image: Path, tmp_path: Path, capsys: Capture) -> None:
-    args = ["--speed", "50", "--gain", "5", "--px-per-mm", "4.7", "--fs", "250", "--write", "json,csv"]
+    args = ["--speed", "50", "--gain", "5", "--px-per-mm", "4.7", "--fs", "250", "--write", "json,csv", *ANALYTIC]
     assert main([str(image), "-o", str(tmp_path), *args]) == 0
     report = json.loads((tmp_path / "scan.json").read_text())
     assert (report["speed_mm_s"], report["gain_mm_mv"], report["fs"]) == (50, 5, 250)
     assert report["notes"]["speed"] == "50 mm/s, given"
     assert (tmp_path / "scan.csv").read_text().splitlines()[2].startswith("0.004,")
-    assert main([str(image), "-o", str(tmp_path), "--px-per-mm", "9"]) == 1
+    assert main([str(image), "-o", str(tmp_path), "--px-per-mm", "9", *ANALYTIC]) == 1
     assert "between 44 and 46 px" in capsys.readouterr().err
 
 
@@ -362,6 +406,8 @@ def test_every_flag_says_what_it_is() -> None:
     for action in parser()._actions:
         assert action.help
         assert len(action.help) > 8, action.option_strings
+        if "--reader" in action.option_strings:
+            assert action.choices == READERS
     text = parser().format_help()
     for word in ("mm/s", "mm/mV", "Hz", "examples:", "exit status: 0"):
         assert word in text

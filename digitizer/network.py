@@ -1,0 +1,241 @@
+"""network: what the trained network sees on a page laid flat. ONNX Runtime; no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ecg_image_kit.errors import UsageError
+
+from .arrays import U8, B, D, F
+from .rectify import Upright, turned
+from .segment import Ink, NameSeen, PulseSeen
+
+PX_PER_MM = 8.0  # of the images it was trained on
+LABEL_STRIDE = 4
+WEIGHTS = Path(__file__).parent / "weights"
+_SURE = 0.5  # probability that something is a name
+_LETTER = 16  # cells of the smallest name
+_UPRIGHT = 0.7  # share of the votes
+_INKED, _NEAR = 0.4, 0.25
+
+
+_Place = tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the network says of an image of (H, W) px.
+
+    Attributes:
+        trace, pulse: (H, W), share of each pixel that a pen of standard width would cover in drawing the leads' traces
+            and the calibration pulses.
+        labels: (H / 4, W / 4, classes), probabilities of each class of ``names`` ("" is none).
+        turns: quarter turns by which the page may be turned anticlockwise, the likeliest first. sure: of that, 0 to 1.
+        paper: (H, W), which px were looked at; the others lie beyond the photograph's edges. None: all.
+    """
+
+    trace: F
+    pulse: F
+    labels: F
+    names: tuple[str, ...]
+    turns: tuple[int, ...]
+    sure: float
+    paper: B | None = None
+
+    @property
+    def named(self) -> float:
+        """How many lead names can be read, roughly: where text is the wrong way up there are none."""
+        return float(self.labels[..., 1:].max(axis=2).sum())
+
+    def within(self, paper: B) -> Seen:
+        """The same, but nothing where there is no ``paper``."""
+        return replace(self, trace=self.trace * paper, pulse=self.pulse * paper, paper=paper)
+
+
+class Network:
+    """The trained network: ``see`` an image."""
+
+    def __init__(self, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
+        import onnxruntime
+
+        folder = Path(folder)
+        card, model = folder / "reader.json", folder / "reader.onnx"
+        try:
+            self.card: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{card} cannot be read ({error}); expected the card that python -m digitizer.export writes beside "
+                "reader.onnx."
+            ) from None
+        if self.card.get("px_per_mm") != PX_PER_MM:
+            raise UsageError(f"{card}: px_per_mm {self.card.get('px_per_mm')}; expected {PX_PER_MM:g}. Train it again.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_cpu_mem_arena = False  # or the largest page's memory is kept
+        try:
+            self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - its exceptions have no common base
+            raise UsageError(f"{model} cannot be loaded ({str(error).splitlines()[0]}). Export it again.") from None
+        self.names = tuple(self.card["labels"])
+
+    def see(self, image: U8) -> Seen:
+        """Look at (H, W, 3) uint8 RGB at PX_PER_MM."""
+        height, width = image.shape[:2]
+        padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_REPLICATE)
+        x = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        ink, labels, turn = self.session.run(None, {"image": x})
+        # Which way is up is a matter of text and traces: bare paper has no say.
+        inked = cv2.resize(ink[0, 0], turn.shape[:0:-1][:2], interpolation=cv2.INTER_AREA) + 0.002
+        votes = np.einsum("khw,hw->k", turn[0], inked) / inked.sum()
+        rows, columns = -(-height // LABEL_STRIDE), -(-width // LABEL_STRIDE)
+        return Seen(
+            ink[0, 0, :height, :width],
+            ink[0, 1, :height, :width],
+            labels[0].transpose(1, 2, 0)[:rows, :columns],
+            self.names,
+            tuple(np.argsort(-votes).tolist()),
+            float(votes.max()),
+        )
+
+
+@lru_cache(maxsize=2)
+def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network:
+    """The network of a folder, once per process."""
+    return Network(folder, threads)
+
+
+def right_way_up(view: Upright, net: Network) -> tuple[int, Upright, Seen]:
+    """By how many quarter turns the view was turned, anticlockwise; it set upright; and what is seen there.
+
+    Unless it clearly is upright already, the two likeliest turns are looked at, and names that can be read decide.
+    """
+    seen = net.see(view.image)
+    if not seen.turns[0] and seen.sure > _UPRIGHT:
+        return 0, view, seen
+    looks = [(turn, back := turned(view, turn), net.see(back.image) if turn else seen) for turn in seen.turns[:2]]
+    return max(looks, key=lambda look: look[2].named)
+
+
+def ink_of(seen: Seen, kx: float, ky: float) -> Ink:
+    """The traces' coverage, and pulses and names apart. ``kx, ky``: px per mm."""
+    height, width = seen.trace.shape
+    # What looks like a pulse, but is none, is part of a lead: an artefact of the recording, or a lead cut off.
+    trace, pulses = np.maximum(seen.trace, seen.pulse), []
+    for pulse, place in _pulses(seen.pulse, kx, ky):
+        before, behind = _beside(seen.trace, place, kx, ky)
+        if pulse is not None and not (before and behind):
+            pulses.append(pulse)
+        elif before:
+            continue
+        rows, columns = (slice(max(0, side.start - 2), side.stop + 2) for side in place)
+        trace[rows, columns] = seen.trace[rows, columns]
+    return Ink(
+        trace,
+        np.ones(width, np.float32),
+        np.ones(height, np.float32),
+        np.zeros((0, 4), np.int32),
+        tuple(pulses),
+        tuple(_names(seen, kx, ky)),
+        None if seen.paper is None else np.where(seen.paper.any(axis=1), _last(seen.paper) / kx, 0.0),
+        drawn=True,
+    )
+
+
+def _last(paper: B) -> D:
+    """(H,) the last px of paper in each row."""
+    return np.asarray(paper.shape[1] - 1 - np.argmax(paper[:, ::-1], axis=1), np.float64)
+
+
+def narrowed(ink: Ink, own: Ink) -> Ink:
+    """A page's own ``ink``, as far as it lies about the traces of ``own``, what the network sees (at whatever pitch);
+    and what that sees beside them."""
+    near = cv2.dilate((own.coverage > _NEAR).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    height, width = ink.coverage.shape
+    near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
+    return replace(ink, coverage=ink.coverage * near, pulses=own.pulses, names=own.names, edge=own.edge)
+
+
+def _beside(trace: F, place: _Place, kx: float, ky: float) -> tuple[bool, bool]:
+    """Whether there is a trace right before, and right behind a pulse's place: about its height, or below it."""
+    rows, columns = place
+    around = slice(max(0, rows.start - round(3 * ky)), rows.stop + round(25 * ky))
+    before = slice(max(0, columns.start - round(4 * kx)), max(0, columns.start - round(kx)))
+    behind = slice(columns.stop + round(kx), columns.stop + round(4 * kx))
+    first, second = (trace[around, side].max(axis=0, initial=0.0) > _INKED for side in (before, behind))
+    return bool(first.size > kx and first.mean() > 0.6), bool(second.size > kx and second.mean() > 0.6)
+
+
+def _pulses(coverage: F, kx: float, ky: float) -> list[tuple[PulseSeen | None, _Place]]:
+    """Every connected piece that is as large as a pulse: the rectangle in it, if any, and its rows and columns, px."""
+    mask = (coverage > _INKED).astype(np.uint8)
+    count, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found: list[tuple[PulseSeen | None, _Place]] = []
+    for k in range(1, count):
+        x, y, w, h, _ = (int(v) for v in stats[k])
+        place = (slice(y, y + h), slice(x, x + w))
+        pulse = None
+        if 1.5 * kx <= w <= 25 * kx and 2 * ky <= h <= 45 * ky:
+            pulse = _pulse(np.where(label[place] == k, coverage[place], 0.0), kx, ky)
+        if pulse is not None:
+            pulse = pulse._replace(x=pulse.x + x / kx, foot=pulse.foot + y / ky)
+        found.append((pulse, place))
+    return found
+
+
+def _pulse(part: F, kx: float, ky: float) -> PulseSeen | None:
+    """The rectangle in a piece of an image, mm from its first pixel's centre."""
+    height, width = part.shape
+    tall = part.sum(axis=0) > max(1.6 * ky, 0.45 * height)
+    at = np.flatnonzero(tall)
+    if at.size < 2 or at[-1] - at[0] < 1.5 * kx:
+        return None
+    middle = (at[0] + at[-1]) / 2
+
+    def centre(columns: B) -> float:
+        ink = part[:, columns].sum(axis=0)
+        return float(np.sum(np.flatnonzero(columns) * ink) / ink.sum())
+
+    x = np.arange(width)
+    rise, fall = centre(tall & (x < middle)), centre(tall & (x > middle))
+    inner = slice(int(rise + 0.25 * (fall - rise)), int(rise + 0.75 * (fall - rise)) + 1)
+    rows = np.arange(height)
+    top: D = (part[:, inner] * rows[:, None]).sum(axis=0) / np.maximum(part[:, inner].sum(axis=0), 1e-6)
+    level = float(np.median(top))
+    feet = np.concatenate([part[:, : max(0, int(rise) - 2)].T, part[:, int(fall) + 3 :].T])
+    feet = feet[feet.sum(axis=1) > 0.5]
+    if len(feet) >= 3:
+        foot = float(np.median((feet * rows).sum(axis=1) / feet.sum(axis=1)))
+    else:  # no feet: the strokes' ends, less half a pen
+        pen = float(np.median(part[:, inner].sum(axis=0)))
+        strokes = part[:, tall].max(axis=1)
+        foot = float(np.flatnonzero(strokes > 0.5)[-1]) + 0.5 - pen / 2
+    if foot - level < 2 * ky:
+        return None
+    return PulseSeen(rise / kx, (fall - rise) / kx, (foot - level) / ky, foot / ky)
+
+
+def _names(seen: Seen, kx: float, ky: float) -> list[NameSeen]:
+    """Every connected patch that is more likely a name than none: the name that most of it says."""
+    named = seen.labels[..., 1:].sum(axis=2) > _SURE
+    count, label, stats, centres = cv2.connectedComponentsWithStats(named.astype(np.uint8), connectivity=8)
+    found = []
+    for k in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[k])
+        if area < 4:
+            continue
+        inside = label[y : y + h, x : x + w] == k
+        votes = seen.labels[y : y + h, x : x + w][inside].mean(axis=0)[1:]
+        lead = seen.names[1 + int(np.argmax(votes))]
+        odds = dict(zip(seen.names[1:], (votes / votes.max()).tolist(), strict=True))
+        sure = float(votes.sum()) * min(1.0, area / _LETTER)
+        middle = (LABEL_STRIDE * float(centres[k, 1]) + (LABEL_STRIDE - 1) / 2) / ky
+        found.append(NameSeen(lead, LABEL_STRIDE * x / kx, middle, sure, odds))
+    return found
