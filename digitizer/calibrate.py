@@ -455,7 +455,8 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
     why = f"{best.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items())
     law = parts["law"]
     if parts.get("names", 0.0) > 0.6:
-        return best, why, ""
+        broken = f"leads do not obey Einthoven's law (agreement {law:.2f} of 1), though named as in layout {best.name}"
+        return best, why, broken if law < 0.5 and _lawful(best) else ""
     doubt = f"layout {best.name} is a guess: its leads do not obey Einthoven's law (agreement {law:.2f} of 1)"
     if law < 0.5:
         return best, why, doubt
@@ -463,6 +464,12 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
     if best.columns > 1 and parts["labels"] < 0.1:
         return best, why, f"layout {best.name} is a guess: no lead names stand where its columns begin; check the names"
     return best, why, ""
+
+
+def _lawful(guess: _Guess) -> bool:
+    """Whether some column holds three limb leads, so that Einthoven's law says something about them."""
+    columns = (guess.leads[c * guess.rows : (c + 1) * guess.rows] for c in range(guess.columns))
+    return any(sum(lead in _I_II for lead in leads) >= 3 for leads in columns)
 
 
 def _score(guess: _Guess, sheet: _Sheet, traced: Traced, ky: float) -> tuple[float, dict[str, float]]:
@@ -511,9 +518,15 @@ def _named(sheet: _Sheet) -> list[_Guess]:
     grid = [sorted(sure.get(r, []), key=lambda name: name.x) for r in range(rows)]
     if rows < 1 or rhythm > 3 or any(len(names) != columns for names in grid):
         return []
-    leads = tuple(grid[r][c].lead for c in range(columns) for r in range(rows))
-    if len(set(leads)) < len(leads):
+    # Each lead has one cell: of two that look like V6, one may be the V5 that is missing.
+    from scipy.optimize import linear_sum_assignment
+
+    cells = [grid[r][c] for c in range(columns) for r in range(rows)]
+    known = sorted({lead for cell in cells for lead in cell.odds})
+    if len(cells) > len(known):
         return []
+    odds = np.array([[cell.odds.get(lead, 0.0) for lead in known] for cell in cells])
+    leads = tuple(known[k] for k in linear_sum_assignment(-np.log(odds + 1e-3))[1])
     return [_Guess(f"{rows}x{columns}" + (f"+{rhythm}R" if rhythm else ""), rows, columns, rhythm, leads)]
 
 

@@ -47,8 +47,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = _Parser(
         "ecg-digitize",
-        description="Read scans, renders and photographs of paper ECGs (with a visible grid, right way up) as "
-        "mV at a fixed rate.",
+        description="Read scans, renders and photographs of paper ECGs as mV at a fixed rate.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -75,6 +75,8 @@ class Network:
                 f"{card} cannot be read ({error}); expected the card that python -m digitizer.export writes beside "
                 "reader.onnx."
             ) from None
+        if not isinstance(self.card, dict) or not self.card.get("labels"):
+            raise UsageError(f"{card} is not the card of a network; expected what python -m digitizer.export writes.")
         if self.card.get("px_per_mm") != PX_PER_MM:
             raise UsageError(f"{card}: px_per_mm {self.card.get('px_per_mm')}; expected {PX_PER_MM:g}. Train it again.")
         options = onnxruntime.SessionOptions()

@@ -139,8 +139,12 @@ def test_leads_that_do_not_fit_any_layout_are_doubted() -> None:
     t = np.arange(5000) / 500
     beats = [np.exp(-0.5 * (((t + rng.uniform()) % rng.uniform(0.6, 1.1) - 0.3) / 0.02) ** 2) for _ in STANDARD_LEADS]
     record = Record(STANDARD_LEADS, np.stack(beats).astype(np.float32), 500.0)
-    reading = digitizer.read(render(record, Layout.for_record(record, "3x4"), dpi=DPI).image)
+    image = render(record, Layout.for_record(record, "3x4"), dpi=DPI).image
+    reading = digitizer.read(image, reader="analytic")
     assert any("is a guess" in warning and "Einthoven" in warning for warning in reading.warnings)
+    named = digitizer.read(image)
+    assert named.page.layout.name == "3x4"
+    assert any("though named" in warning and "Einthoven" in warning for warning in named.warnings)
 
 
 def test_rows_that_no_standard_layout_has_are_named_by_row() -> None:

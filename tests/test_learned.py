@@ -1,0 +1,116 @@
+"""The learned reader with the shipped weights: which way is up, pages without a grid, photographs, what is cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import digitizer
+from digitizer import network
+from digitizer.gridless import without_grid
+from digitizer.locate import GridNotFound
+from digitizer.metrics import score
+from ecg_image_kit import Layout, Page, Style, open_source, render
+from ecg_image_kit.effects import apply
+from ecg_image_kit.errors import UsageError
+
+
+def page_of(name: str = "00005", layout: str = "3x4+1R", style: Style | None = None) -> Page:
+    record = open_source("samples").load(name)
+    return render(record, Layout.for_record(record, layout), style or Style(), 150)
+
+
+def plain(page: Page, reading: digitizer.Reading) -> float:
+    return score(page.record(), reading.record).value("plain")
+
+
+def test_weights_are_those_of_their_card() -> None:
+    card = json.loads((network.WEIGHTS / "reader.json").read_text("utf-8"))
+    model = network.WEIGHTS / "reader.onnx"
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == card["sha256"]
+    assert model.stat().st_size < 30e6
+    assert card["compute"] and card["steps"] > 0
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_pages_on_their_side_and_upside_down(turn: int) -> None:
+    page = page_of()
+    reading = digitizer.read(np.ascontiguousarray(np.rot90(page.image, turn)))
+    assert reading.page.layout.name == "3x4+1R"
+    assert plain(page, reading) > 20
+
+
+def test_the_map_leads_back_to_the_image_as_it_lay() -> None:
+    page = page_of()
+    reading = digitizer.read(np.ascontiguousarray(np.rot90(page.image, 2)), reader="learned")
+    height, width = page.image.shape[:2]
+    mine = {trace.strip.lead: page.px(trace) for trace in page.traces if not trace.strip.rhythm}
+    for trace in reading.page.traces:
+        if not trace.strip.rhythm:
+            found = [width - 1, height - 1] - reading.page.px(trace)
+            n = min(len(found), len(mine[trace.strip.lead]))
+            assert np.nanmedian(np.abs(found[:n] - mine[trace.strip.lead][:n])) < 0.5
+
+
+def test_a_page_without_a_grid_is_scaled_by_its_rows_and_pulses() -> None:
+    page = page_of(style=Style(grid="none"))
+    with pytest.raises(GridNotFound):
+        digitizer.read(page.image, reader="analytic")
+    reading = digitizer.read(page.image)
+    assert "no grid" in reading.notes["grid"]["evidence"]
+    assert reading.notes["grid"]["px_per_mm"][0] == pytest.approx(page.px_per_mm, rel=2e-3)
+    assert plain(page, reading) > 15
+
+
+def test_a_tilted_page_without_a_grid() -> None:
+    page = apply(page_of(style=Style(grid="none")), ["Rotation(degrees=2)"], seed=1)
+    grid, view = without_grid(page.image, network.load(str(network.WEIGHTS)))
+    assert abs(grid.tilt) == pytest.approx(2, abs=0.1)
+    ends = page.px(page.traces[-1])[[0, -1]]
+    left, right = view.to_source.inverse(ends) / network.PX_PER_MM
+    assert right[0] - left[0] == pytest.approx(250, abs=0.5)
+
+
+def test_an_empty_sheet_is_refused() -> None:
+    blank = np.full((800, 1100, 3), 250, np.uint8)
+    with pytest.raises(digitizer.GridNotFound):
+        digitizer.read(blank)
+
+
+def test_a_photograph() -> None:
+    page = apply(
+        page_of(), ["Curl", "Perspective(tilt=12)", "Desk", "Shadow", "SensorNoise", "Jpeg"], seed=3, severity=0.4
+    )
+    reading = digitizer.read(page.image)
+    assert reading.page.layout.name == "3x4+1R"
+    assert plain(page, reading) > 12
+
+
+def test_names_decide_the_layout() -> None:
+    """A layout that is not among the usual ones is read off its names."""
+    record = open_source("samples").load("00005")
+    order = ("V1", "V2", "V3", "V4", "V5", "V6")
+    page = render(record, Layout.named("3x2", order), dpi=150)
+    reading = digitizer.read(page.image)
+    assert [strip.lead for strip in reading.page.layout.strips] == [strip.lead for strip in page.layout.strips]
+
+
+def test_rows_that_the_photograph_cuts_off() -> None:
+    page = page_of(layout="3x4")
+    cut = replace(page, image=np.ascontiguousarray(page.image[:, : round(page.image.shape[1] * 0.88)]))
+    reading = digitizer.read(cut.image, reader="learned")
+    assert reading.page.layout.name == "3x4"
+    starts = {strip.lead: strip.start for strip in reading.page.layout.strips}
+    assert starts == {strip.lead: strip.start for strip in page.layout.strips}
+
+
+def test_unknown_reader_and_missing_weights_are_told() -> None:
+    image = page_of().image
+    with pytest.raises(UsageError, match="expected one of auto, learned, analytic"):
+        digitizer.read(image, reader="magic")
+    with pytest.raises(UsageError, match=r"reader\.json"):
+        digitizer.read(image, weights="nowhere")
