@@ -34,6 +34,7 @@ from .trace import NoTrace, trace
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FLAT, _FLATTER = 0.035, 0.6  # mm RMS by which a flat sheet may depart from a flat map; share left once it is laid flat
+_BENT = 0.05  # mm RMS by which even a noisy grid does not depart from a flat map
 _POOR = 0.3  # confidence under which a lead is not to be relied on
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 _CRISP, _ALIKE = 0.12, 0.01  # RMS error of coverage; difference of it that says nothing
@@ -152,6 +153,8 @@ def interpret(
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
     own = network.ink_of(seen, view.kx, view.ky)
+    if _black_and_white(image):  # its strokes are broken, or all but gone; the network joins them
+        return _reading(image, name, fs, grid, view, _found(own, view, speed, gain), "learned")
     clean: _Found | None = None
     with contextlib.suppress(NoInk, NoTrace):
         ink = segment(upright.image, kx, ky)
@@ -167,6 +170,12 @@ def interpret(
     if clean is not None and clean.residual < drawn.residual:
         return _reading(image, name, fs, grid, upright, clean, "learned")
     return _reading(image, name, fs, grid, view, drawn, "learned")
+
+
+def _black_and_white(image: U8) -> bool:
+    """Whether hardly any pixel is between black and white."""
+    some = image[::3, ::3, 1]
+    return bool(np.mean((some > 50) & (some < 205)) < 0.02)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +229,8 @@ def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    if grid is not None and again.residual_mm > _FLATTER * grid.residual_mm:
+    # Noise departs from a flat map, too, and a map that is not flat follows it.
+    if grid is not None and again.residual_mm > grid.residual_mm * (_FLATTER if grid.residual_mm < _BENT else 1.0):
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
