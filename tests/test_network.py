@@ -32,7 +32,7 @@ def seen(page: Page, monkeypatch: pytest.MonkeyPatch) -> Seen:
     monkeypatch.setattr(patches, "_error", lambda size, rng: np.zeros_like)
     lesson = flatten_page(page, np.random.default_rng(0))
     trace, pulse = (lesson.ink[..., k].astype(np.float32) / 255 for k in (0, 1))
-    return Seen(trace, pulse, np.eye(len(LABELS), dtype=np.float32)[lesson.labels], LABELS, 0, 1.0)
+    return Seen(trace, pulse, np.eye(len(LABELS), dtype=np.float32)[lesson.labels], LABELS, (0, 1, 2, 3), 1.0)
 
 
 # What is seen, in mm
@@ -64,7 +64,7 @@ def test_a_pulse_without_feet(shift: float) -> None:
         fine[int(10 * y0 - 10) : int(10 * y1 + 10), int(10 * x0 - 10) : int(10 * x1 + 10)] = 1.0
     coverage = cv2.resize(fine, (120, 160), interpolation=cv2.INTER_AREA)
     none = np.zeros((40, 30, 2), np.float32)
-    (it,) = ink_of(Seen(0 * coverage, coverage, none, ("", "I"), 0, 1.0), kx, ky).pulses or ()
+    (it,) = ink_of(Seen(0 * coverage, coverage, none, ("", "I"), (0, 1, 2, 3), 1.0), kx, ky).pulses or ()
     x, y = 30.0 + shift - 0.5, 130.0 + shift - 0.5  # px, whose centres are at integers
     assert tuple(it) == pytest.approx((x / kx, 40 / kx, 100 / ky, y / ky), abs=0.08)
 
@@ -75,7 +75,7 @@ def test_what_is_no_pulse() -> None:
     pulse[100:180, 40:42] = 1.0  # a stroke
     pulse[200:206, 200:206] = 1.0  # a speck
     none = np.zeros((75, 100, 2), np.float32)
-    assert ink_of(Seen(0 * pulse, pulse, none, ("", "I"), 0, 1.0), 8, 8).pulses == ()
+    assert ink_of(Seen(0 * pulse, pulse, none, ("", "I"), (0, 1, 2, 3), 1.0), 8, 8).pulses == ()
 
 
 @pytest.mark.parametrize("order", ["standard", "cabrera"])
@@ -100,7 +100,7 @@ def test_a_name_is_what_most_of_it_says() -> None:
     labels[1, 1] = 0.0, 1.0, 0.0  # a speck
     labels[4:7, 25:27] = 0.1, 0.9, 0.0  # of a letter's size at most
     ink = np.zeros((80, 120), np.float32)
-    name, other = ink_of(Seen(ink, ink, labels, ("", "I", "II"), 0, 1.0), 8, 4).names or ()
+    name, other = ink_of(Seen(ink, ink, labels, ("", "I", "II"), (0, 1, 2, 3), 1.0), 8, 4).names or ()
     assert (name.lead, name.x) == ("I", 4 * 5 / 8)
     assert name.y == pytest.approx((4 * 5.5 + 1.5) / 4)
     assert name.sure == pytest.approx(0.9)  # that it is a name at all
@@ -176,7 +176,7 @@ def test_see(tmp_path: Path) -> None:
     np.testing.assert_allclose(view.pulse, image[..., 1] / 255, atol=1e-6)
     assert view.labels.shape == (18, 26, len(LABELS)) and view.names == LABELS
     np.testing.assert_allclose(view.labels[..., 1][:17, :25], image[:68:4, :100:4, 2] / 255, atol=1e-6)
-    assert view.turn == 2 and 0.4 < view.sure <= 1
+    assert view.turns[0] == 2 and 0.4 < view.sure <= 1
 
 
 # Views
