@@ -33,8 +33,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import digitizer  # noqa: E402
-from digitizer.cli import SUFFIXES  # noqa: E402
 from ecg_image_kit import EcgError  # noqa: E402
+from ecg_image_kit.images import SUFFIXES  # noqa: E402
 from ecg_image_kit.page import Page, Trace  # noqa: E402
 
 LAW, RHYTHM, SHARE, RANGE_MV = 0.15, 0.9, 0.8, (0.2, 8.0)
