@@ -49,13 +49,12 @@ def without_grid(image: U8, net: Network) -> tuple[Grid, Upright]:
         raise GridNotFound(f"no grid, and rows only {length:.0f} mm long; expected half a second or more.")
     scale = (seconds - 1 / 500) * _SPEED / length  # a record's last sample lies one step before its end
     view = _tilted(image, view, fine, scale)
-    px_to_mm = Homography(view.px_to_mm.matrix)
     to_image = np.asarray(view.to_source(np.array([[0.0, 0.0], [100.0, 0.0]])))
     pitch = float(np.linalg.norm(to_image[1] - to_image[0])) / 100 * PX_PER_MM
     evidence = f"no grid is seen; rows are taken for {seconds:g} s at {_SPEED:g} mm/s" + (
         f", as the pulses' height says ({pulse * scale:.1f} mm)" if pulse else ", for there are no pulses"
     )
-    return Grid(px_to_mm, (pitch, pitch), float(np.rad2deg(coarse + fine)), 0.0, evidence, 0.0), view
+    return Grid(view.px_to_mm, (pitch, pitch), float(np.rad2deg(coarse + fine)), 0.0, evidence, 0.0), view
 
 
 def _view(image: U8, px_per_mm: float) -> Upright:

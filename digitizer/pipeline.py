@@ -27,6 +27,7 @@ from .gridless import without_grid
 from .locate import Grid, GridNotFound, locate
 from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
+from .report import POOR
 from .segment import Ink, NoInk, segment
 from .strips import FS, fit_strips
 from .trace import NoTrace, trace
@@ -35,7 +36,6 @@ READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FLAT, _FLATTER = 0.035, 0.6  # mm RMS by which a flat sheet may depart from a flat map; share left once it is laid flat
 _BENT = 0.05  # mm RMS by which even a noisy grid does not depart from a flat map
-_POOR = 0.3  # confidence under which a lead is not to be relied on
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 _CRISP, _ALIKE = 0.12, 0.01  # RMS error of coverage; difference of it that says nothing
 _BLURRED = 0.19  # RMS error of coverage at which the network's drawing may be the better one
@@ -305,10 +305,10 @@ def _reading(
         **calibration.notes,
         "pen_mm": round(pen / ky, 3),
     }
-    poor = [lead for lead, value in confidence.items() if value < _POOR]
+    poor = [lead for lead, value in confidence.items() if value < POOR]
     warnings = calibration.warnings
     if poor:
-        warnings += (f"probably misread ({', '.join(poor)}): confidence under {_POOR:g}; look at the overlay",)
+        warnings += (f"probably misread ({', '.join(poor)}): confidence under {POOR:g}; look at the overlay",)
     return Reading(page, page.record(), confidence, notes, warnings)
 
 

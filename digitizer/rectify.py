@@ -74,9 +74,7 @@ def through(image: U8, to_source: Callable[[D], D], size: tuple[int, int], scale
     The map is evaluated every 16 px, and is linear between. ``scale``: px of ``image`` for one of the new ones.
     """
     width, height = size
-    x, y = np.arange(0, width + _NODES, _NODES), np.arange(0, height + _NODES, _NODES)
-    grid = np.stack(np.meshgrid(x, y), axis=-1).astype(np.float64)
-    nodes = to_source(grid.reshape(-1, 2)).reshape(grid.shape).astype(np.float32)
+    nodes = _on_nodes(to_source, size).astype(np.float32)
     if scale > 1.25:  # or thin lines come and go
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.45 * np.sqrt(scale**2 - 1)), np.uint8)
     out, none = np.empty((height, width, 3), np.uint8), np.empty(0, np.float32)
@@ -88,12 +86,18 @@ def through(image: U8, to_source: Callable[[D], D], size: tuple[int, int], scale
     return out
 
 
+def _on_nodes(to_source: Callable[[D], D], size: tuple[int, int]) -> D:
+    """(rows, columns, 2) px of the source at every ``_NODES`` px of a view of ``size`` (width, height)."""
+    x, y = (np.arange(0, side + _NODES, _NODES) for side in size)
+    grid = np.stack(np.meshgrid(x, y), axis=-1).astype(np.float64)
+    return to_source(grid.reshape(-1, 2)).reshape(grid.shape)
+
+
 def inside(upright: Upright, size: tuple[int, int]) -> B:
     """(H, W) which of the view's px lie within a source of ``size`` (width, height); the others repeat its edges."""
     height, width = upright.image.shape[:2]
-    x, y = np.arange(0, width + _NODES, _NODES), np.arange(0, height + _NODES, _NODES)
-    at = upright.to_source(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float64))
-    depth = np.minimum(at, np.array(size) - 1.0 - at).min(axis=1).reshape(y.size, x.size).astype(np.float32)
+    at = _on_nodes(upright.to_source, (width, height))
+    depth = np.minimum(at, np.array(size) - 1.0 - at).min(axis=2).astype(np.float32)
     grid = np.meshgrid(np.arange(width, dtype=np.float32) / _NODES, np.arange(height, dtype=np.float32) / _NODES)
     return np.asarray(cv2.remap(depth, *grid, cv2.INTER_LINEAR) > -0.5, np.bool_)
 
