@@ -26,6 +26,8 @@ _SHORTEST = 20.0  # mm of a row that is worth reading
 _POINTS = 4  # per mm, at which rows are compared with each other
 _NAME_BEFORE, _NAME_AFTER = 3.0, 13.0  # mm of a cell's beginning at which its name may begin
 _THIN_PEN, _CUT = 0.3, 0.1  # mm
+_LOST = 0.2  # mm by which rows are shorter than their time if one of their ends was not found
+_ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
 _READ = 0.5  # how sure a name must be to be relied on by itself
@@ -147,7 +149,7 @@ def calibrate(
         warnings.append(f"gain {notes['gain']}")
 
     pen = traced.pen / ky
-    left, right = _ends(lines)
+    (left, left_share), (right, right_share) = _ends(lines)
     if right - left < _SHORTEST / 2:
         raise NoTrace(
             f"most rows begin {left:.0f} mm from the image's left edge, and most end {right:.0f} mm from it; expected "
@@ -157,9 +159,13 @@ def calibrate(
     length = right - left
     extra = _overlong(length, seconds, speed, 1.2 * max(pen, _THIN_PEN))
     cap = extra if extra > 0.25 * pen else 0.0
-    # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides.
-    settled = bool(cap) or (ink.drawn and extra != 0.0)
-    left += extra if settled or ink.names is not None else 0.0
+    short = (seconds - _USUAL_STEP) * speed - length
+    if short > _LOST and seconds * 2 == round(seconds * 2) and right_share > left_share:
+        left, settled = left - short, True  # a beat stands at the very beginning, and was not followed to its foot
+    else:
+        # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides.
+        settled = bool(cap) or (ink.drawn and extra != 0.0)
+        left += extra if settled or ink.names is not None else 0.0
     notes["time"] = (
         f"rows are {length:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
         + (f"; the pen's ends lengthen them by {cap:.2f} mm on either side" if cap else "")
@@ -247,7 +253,8 @@ def _seconds(measured: float, speed: float, pen: float) -> float:
     """
     whole = round(measured * 2 + 0.02) / 2
     missing = whole - measured
-    return whole if whole > 0 and -0.03 < missing < 0.06 and abs(missing) * speed < 1.0 + pen else measured
+    most = max(0.03, 2.4 * max(pen, _THIN_PEN) / speed)  # of ink beyond the time's ends, see _overlong
+    return whole if whole > 0 and -most < missing < 0.06 and abs(missing) * speed < 1.0 + 2 * pen else measured
 
 
 def row_levels(traced: Traced, row: int, ky: float) -> D:
@@ -402,26 +409,29 @@ def _edge(coverage: F, traced: Traced, run: I32, column: int, way: int) -> tuple
     return float(column + way * 1.5 - way * covered), 0.3 if tall else slope
 
 
-def _ends(lines: list[Line]) -> tuple[float, float]:
-    """Where the rows begin and end, mm: the median of the rows that agree, pulses that run into the trace left out."""
+def _ends(lines: list[Line]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the rows begin and end: mm, and the share of rows that say so to within ``_ALIGNED``.
 
-    def agree(values: list[tuple[float, float]]) -> float | None:
+    The median of the rows that agree roughly, pulses that run into the trace left out.
+    """
+
+    def agree(values: list[tuple[float, float]]) -> tuple[float, float] | None:
         if not values:
             return None
         v, slope = np.array(values).T
         near = max((np.abs(v - x) < 0.8 for x in v), key=np.count_nonzero)
         sure = near & (slope <= max(0.5, slope[near].min()))
-        return float(np.median(v[sure]))
+        middle = float(np.median(v[sure]))
+        return middle, float(np.mean(np.abs(v - middle) < _ALIGNED))
 
     left = agree([(line.left, line.left_slope) for line in lines if not line.left_joined])
     right = agree([(line.right, line.right_slope) for line in lines if not line.right_joined])
     if left is None:
-        left = float(np.median([line.left for line in lines]))
+        middle = float(np.median([line.left for line in lines]))
         if right is not None:  # whole half seconds before the end
-            left = right - round((right - left) / 12.5 - 0.3) * 12.5
-    if right is None:
-        right = float(np.median([line.right for line in lines]))
-    return left, right
+            middle = right[0] - round((right[0] - middle) / 12.5 - 0.3) * 12.5
+        left = middle, 0.0
+    return left, right or (float(np.median([line.right for line in lines])), 0.0)
 
 
 def _guesses(rows: int) -> list[_Guess]:

@@ -28,7 +28,10 @@ _ANGLES = np.deg2rad(np.arange(-46.0, 46.1, 2.0))
 _HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and their weights
 _LEAST_SHARE = 0.12  # of the patches must agree
 # Period and reach, mm, of each pass over the lines' phases; after which the map is made stiff once.
-_PASSES = ((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0))
+_PASSES = (
+    *((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (2.5, 12.0)),
+    *((1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0)),
+)
 _STIFF = (1, 2)
 _NODE = 4  # px of the reduced image between nodes of the phase
 _MM_BETWEEN = 2.5  # nodes of the upright image's mesh
@@ -296,7 +299,7 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             if period == 5.0:
                 coarse = float(np.percentile(strength, 80))
             elif np.percentile(strength, 80) < 0.25 * coarse:
-                break  # no 1 mm lines, or too faint
+                continue  # no such lines, or too faint
             # At 1 mm, less than half a period is missing by now.
             rough = _unwrapped(z, strength, max(1, round(0.5 * reach * k / _NODE))) if period == 5.0 else 0.0 * strength
             turned = (z[..., 0] + 1j * z[..., 1]) * np.exp(-1j * rough)

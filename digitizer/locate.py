@@ -23,6 +23,8 @@ _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
+# Residual and bend, mm, under which a sheet is flat, for lines of 1 and of 5 mm. Phases at random have 0.3 of the period.
+_FLAT = {1.0: (0.1, 0.012), 5.0: (0.5, 0.035)}
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
 
@@ -39,16 +41,26 @@ class Grid:
         px_per_mm: (horizontal, vertical) pitch.
         tilt: degrees, clockwise positive.
         residual_mm: RMS departure of the local grid phase from the flat map.
+        bend_mm: the part of it in which neighbouring places agree: the sheet's, not noise.
         evidence: how the pitch was told from its multiples, in words.
         contrast: peak of the grid's spectrum over its surroundings.
+        period_mm: of the lines that were fitted: 1 or 5.
     """
 
     px_to_mm: Homography
     px_per_mm: tuple[float, float]
     tilt: float
     residual_mm: float
+    bend_mm: float
     evidence: str
     contrast: float
+    period_mm: float = 1.0
+
+    @property
+    def flat(self) -> bool:
+        """Whether the sheet is: all of it is explained by a flat map, but for noise."""
+        noise, bend = _FLAT[self.period_mm]
+        return self.residual_mm < noise and self.bend_mm < bend
 
 
 class _Bands(NamedTuple):
@@ -98,7 +110,7 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     bands = [_bands(side) for side in sides]
     pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
     fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
-    ((ux, uy), x_offset, x_residual), ((vy, vx), y_offset, y_residual) = fits
+    ((ux, uy), x_offset, x_off), ((vy, vx), y_offset, y_off) = fits
     tilt = float(np.rad2deg(np.arctan2(-vx, vy)))
     skew = float(np.rad2deg(np.arctan2(uy, ux))) - tilt
     if abs(tilt) > _MAX_TILT or abs(skew) > _MAX_SKEW:
@@ -108,7 +120,8 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
         )
     warp = Homography.affine(ux, uy, x_offset, vx, vy, y_offset)
     px = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
-    return Grid(warp, px, tilt, float(np.hypot(x_residual, y_residual)), pitch.evidence, pitch.contrast)
+    residual, bend = (float(np.hypot(x, y)) for x, y in zip(x_off, y_off, strict=True))
+    return Grid(warp, px, tilt, residual, bend, pitch.evidence, pitch.contrast, 1.0 if pitch.minor else 5.0)
 
 
 def _locate_small(image: U8, px_per_mm: float | None, shrink: int) -> Grid:
@@ -242,8 +255,8 @@ def _longest_fit(heights: D, candidates: D, full: D) -> int:
     return best
 
 
-def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, float]:
-    """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x, and the residual in mm.
+def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, tuple[float, float]]:
+    """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x; the residual and the bend in mm.
 
     Local phases at the lines' frequency, in windows along each band, are unwrapped and fitted by a plane, robustly.
     Sharp to a few 1e-5 because the windows span the page.
@@ -274,10 +287,20 @@ def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, float]:
     mm = 5 / harmonic
     vector = np.array([f + plane[0] / (2 * np.pi), plane[1] / (2 * np.pi)]) * mm
     offset = float((plane[2] - plane[0] * x_mean - plane[1] * y_mean) / (2 * np.pi) * mm)
-    residual = float(np.sqrt(np.sum(w * rest**2) / np.sum(w)) / (2 * np.pi) * mm)
+    off = np.sqrt(np.sum(w * rest**2) / np.sum(w)), _agreed(rest, w)
+    residual, bend = (float(v) / (2 * np.pi) * mm for v in off)
     if pitch.minor:
-        return vector, offset + _major_phase(dark, vector, offset), residual
-    return *_line_fit(bands, vector, offset), residual
+        return vector, offset + _major_phase(dark, vector, offset), (residual, bend)
+    return *_line_fit(bands, vector, offset), (residual, bend)
+
+
+def _agreed(rest: D, weight: D) -> float:
+    """RMS of what windows of a band, side by side but with no pixel in common, share: noise they do not share."""
+    a, b = rest[:, :-2], rest[:, 2:]
+    w = weight[:, :-2] * weight[:, 2:]
+    if not w.any():
+        return float(np.sqrt(np.mean(rest**2)))
+    return float(np.sqrt(max(0.0, np.sum(w * a * b) / np.sum(w))))
 
 
 def _refine_frequency(profiles: D, f: float) -> float:

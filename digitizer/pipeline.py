@@ -34,8 +34,6 @@ from .trace import NoTrace, trace
 
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
-_FLAT, _FLATTER = 0.035, 0.6  # mm RMS by which a flat sheet may depart from a flat map; share left once it is laid flat
-_BENT = 0.05  # mm RMS by which even a noisy grid does not depart from a flat map
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 _CRISP, _ALIKE = 0.12, 0.01  # RMS error of coverage; difference of it that says nothing
 _BLURRED = 0.19  # RMS error of coverage at which the network's drawing may be the better one
@@ -216,7 +214,7 @@ def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
     """The grid and the upright image, of the image as it is if the sheet is flat, else of the sheet laid flat."""
     try:
         grid = locate(image, px_per_mm)
-        if grid.residual_mm < _FLAT or px_per_mm:
+        if grid.flat or px_per_mm:
             return grid, rectify(image, grid)
     except GridNotFound as error:
         if px_per_mm:  # one pitch for the whole image: the caller says that it is flat
@@ -229,8 +227,7 @@ def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    # Noise departs from a flat map, too, and a map that is not flat follows it.
-    if grid is not None and again.residual_mm > grid.residual_mm * (_FLATTER if grid.residual_mm < _BENT else 1.0):
+    if grid is not None and again.residual_mm > grid.residual_mm:
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
@@ -299,6 +296,7 @@ def _reading(
             "px_per_mm": [round(v, 5) for v in grid.px_per_mm],
             "tilt_degrees": round(grid.tilt, 4),
             "residual_mm": round(grid.residual_mm, 4),
+            "bend_mm": round(grid.bend_mm, 4),
             "contrast": round(grid.contrast, 1),
             "evidence": grid.evidence,
         },
