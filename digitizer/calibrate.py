@@ -68,6 +68,7 @@ class Calibration:
         layout: in mm of the upright image (px / (kx, ky), so that (0, 0) is its first pixel's centre).
         cap: mm by which the pen's round or square ends lengthen the traces on either side; 0: cut straight.
         settled: where the rows begin is told by their length already; else it is to be fitted.
+        late: mm by which they begin later if their ink is too poor for that, by their length.
         hidden: rows whose beginning cannot be seen: a pulse or a ruled line runs into it.
         notes: where each part of it comes from.
         warnings: what was only assumed.
@@ -76,6 +77,7 @@ class Calibration:
     layout: Layout
     cap: float
     settled: bool
+    late: float
     hidden: frozenset[int]
     notes: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -161,11 +163,12 @@ def calibrate(
     cap = extra if extra > 0.25 * pen else 0.0
     short = (seconds - _USUAL_STEP) * speed - length
     if short > _LOST and seconds * 2 == round(seconds * 2) and right_share > left_share:
-        left, settled = left - short, True  # a beat stands at the very beginning, and was not followed to its foot
+        left, settled, extra = left - short, True, 0.0  # a beat stands at the very beginning, and was not followed to its foot
     else:
         # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides.
         settled = bool(cap) or (ink.drawn and extra != 0.0)
-        left += extra if settled or ink.names is not None else 0.0
+        if settled or ink.names is not None:
+            left, extra = left + extra, 0.0
     notes["time"] = (
         f"rows are {length:.2f} mm long: {seconds:g} s; they start {left:.2f} mm from the image's left edge"
         + (f"; the pen's ends lengthen them by {cap:.2f} mm on either side" if cap else "")
@@ -203,7 +206,7 @@ def calibrate(
     printed = tuple(Pulse(p.x - foot, p.foot, gain, line.row) for line in lines if (p := line.pulse))
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
-    return Calibration(layout, cap, settled, hidden, notes, tuple(warnings))
+    return Calibration(layout, cap, settled, extra, hidden, notes, tuple(warnings))
 
 
 def _cut_off(ink: Ink, lines: list[Line], baselines: D, ky: float) -> bool:

@@ -195,6 +195,11 @@ def guess(x0: float, step: float, count: int, y0: F, y1: F, known: B, left: int,
         sides = [middle[k] for k in (start - 1, stop) if 0 <= k < fine.size] or [middle[start]]
         up, down = min(sides) - a[start:stop].min(), b[start:stop].max() - max(sides)
         y[start:stop] = a[start:stop] if up >= down else b[start:stop]
+        if min(up, down) > pen:  # an R and an S wave in one: first the one, then the other
+            summit, foot = start + int(np.argmin(a[start:stop])), start + int(np.argmax(b[start:stop]))
+            turn = (summit + foot + 1) // 2
+            first, second = (a, b) if summit < foot else (b, a)
+            y[start:turn], y[turn:stop] = first[start:turn], second[turn:stop]
     around = np.ones((9, 1), np.uint8)
     low = np.minimum(cv2.erode(top[:, None], around)[:, 0] + 0.3 * pen, middle)
     high = np.maximum(cv2.dilate(bottom[:, None], around)[:, 0] - 0.3 * pen, middle)

@@ -74,16 +74,23 @@ def fit_strips(
     fits, pen = refine.fit(windows, guesses, traced.pen, scale, cap)
     # Only now, with the traces and the pen known, can the rows' common beginning be fitted to a hundredth of a pixel,
     # and ink where traces cross be told apart.
-    noisy = ink.names is not None and float(np.median([fit.residual for fit in fits])) > _NOISY
-    shift = 0.0 if calibration.settled or noisy else _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
+    if calibration.settled:
+        shift = 0.0
+    elif float(np.median([fit.residual for fit in fits])) > _NOISY:
+        shift = calibration.late * kx
+    else:
+        shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
     guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
     if any(track.shared.any() for track in tracks):
-        through = [_through(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)]
+        guesses = [_freed(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)]
+        ways = [guesses] + [
+            [way(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)] for way in (_through, _along)
+        ]
         tries = []
-        for tried in (guesses, through):
+        for tried in ways:
             windows = [_crossed(ink, traced, tracks, tried, k, pen) for k in range(len(tracks))]
             tries.append(refine.fit(windows, tried, pen, scale, cap, warm=True)[0])
-        fits = _better(ink, traced, tracks, guesses, tries[0], tries[1], pen, cap)
+        fits = _better(ink, traced, tracks, guesses, tries, pen, cap)
     elif abs(shift) > 0.01:
         fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
@@ -188,6 +195,39 @@ def _window(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -> 
     return refine.Window(track.first, top, start, values, weight)
 
 
+def _freed(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
+    """The curve, free to lie anywhere in ink that it shares with another row."""
+    if not track.shared.any():
+        return curve
+    low, high = curve.low.copy(), curve.high.copy()
+    at = curve.x0 + curve.step * np.arange(curve.y.size)
+    for c0, c1 in _crossings(track):
+        runs = track.path[c0:c1][track.path[c0:c1] >= 0]
+        near = (at > track.first + c0 - 1.5) & (at < track.first + c1 + 0.5)
+        low[near] = np.minimum(low[near], traced.runs.y0[runs].min() + 0.3 * pen)
+        high[near] = np.maximum(high[near], traced.runs.y1[runs].max() - 0.3 * pen)
+    return replace(curve, low=low, high=high)
+
+
+def _along(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
+    """The curve, led along the edge of ink that it shares with another row: the upper of the two along its top."""
+    y = curve.y.copy()
+    at = curve.x0 + curve.step * np.arange(y.size)
+    baseline = traced.rows[track.strip.row].baseline
+    for c0, c1 in _crossings(track):
+        columns = np.flatnonzero(track.path[c0:c1] >= 0)
+        runs = track.path[c0:c1][columns]
+        top, bottom = traced.runs.y0[runs], traced.runs.y1[runs]
+        users = [row for row in traced.rows if np.isin(runs, row.run[track.first + c0 : track.first + c1]).any()]
+        others = [row.baseline for row in users if row.baseline != baseline]
+        if not others:
+            continue
+        edge = top + pen / 2 if baseline < np.mean(others) else bottom - pen / 2
+        inside = (at > track.first + c0 - 0.5) & (at < track.first + c1 - 0.5)
+        y[inside] = np.interp(at[inside], track.first + c0 + columns, edge)
+    return replace(curve, y=np.clip(y, curve.low, curve.high))
+
+
 def _through(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
     """The curve, led into ink that it shares with another row.
 
@@ -225,18 +265,18 @@ def _through(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> r
 
 
 def _better(
-    ink: Ink, traced: Traced, tracks: list[Track], places: list[refine.Guess], straight: list[refine.Fit],
-    through: list[refine.Fit], pen: float, cap: float,
+    ink: Ink, traced: Traced, tracks: list[Track], places: list[refine.Guess], tries: list[list[refine.Fit]],
+    pen: float, cap: float,
 ) -> list[refine.Fit]:  # fmt: skip
-    """At every crossing, whichever of two fits draws the ink better (all strips drawn together)."""
+    """At every crossing, whichever of several fits draws the ink best (all strips drawn together)."""
     drawn = []
-    for fits in (straight, through):
+    for fits in tries:
         picture = np.zeros(ink.coverage.shape, np.uint8)
         for place, fit in zip(places, fits, strict=True):
             x = np.asarray(place.x0 + place.step * np.arange(fit.y.size), np.float64)
             raster.draw_graph(picture, x, fit.y, pen, "round" if cap else "butt", 4)
         drawn.append(picture)
-    out = [replace(fit, y=fit.y.copy()) for fit in straight]
+    out = [replace(fit, y=fit.y.copy()) for fit in tries[0]]
     for k, (track, place) in enumerate(zip(tracks, places, strict=True)):
         at = place.x0 + place.step * np.arange(out[k].y.size)
         for c0, c1 in _crossings(track):
@@ -245,9 +285,10 @@ def _better(
             columns = slice(max(0, track.first + c0 - 2), track.first + c1 + 2)
             truth = ink.coverage[rows, columns]
             errors = [float(np.sum((picture[rows, columns] / 255.0 - truth) ** 2)) for picture in drawn]
-            if errors[1] < 0.97 * errors[0]:
+            best = int(np.argmin(errors))
+            if errors[best] < 0.97 * errors[0]:
                 near = (at > track.first + c0 - 2.5) & (at < track.first + c1 + 1.5)
-                out[k].y[near] = through[k].y[near]
+                out[k].y[near] = tries[best][k].y[near]
     return out
 
 
