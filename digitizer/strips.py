@@ -89,7 +89,7 @@ def fit_strips(
         tries = []
         for tried in ways:
             windows = [_crossed(ink, traced, tracks, tried, k, pen) for k in range(len(tracks))]
-            tries.append(refine.fit(windows, tried, pen, scale, cap, warm=True)[0])
+            tries.append(refine.fit(windows, tried, pen, scale, cap)[0])
         fits = _better(ink, traced, tracks, guesses, tries, pen, cap)
     elif abs(shift) > 0.01:
         fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
