@@ -178,7 +178,7 @@ def _read(job: Job, page: Page) -> digitizer.Reading:
         seen = Seen(trace, pulse, np.eye(len(LABELS), dtype=np.float32)[lesson.labels], LABELS, (0, 1, 2, 3), 1.0)
     else:
         seen = load(job.weights or WEIGHTS).see(lesson.image)
-    grid = Grid(to_sheet, (page.px_per_mm, page.px_per_mm), 0.0, 0.0, 0.0, "given", 0.0)
+    grid = Grid(to_sheet, (page.px_per_mm, page.px_per_mm), 0.0, 0.0, "given", 0.0)
     return interpret(page.image, grid, upright, (upright, seen))
 
 

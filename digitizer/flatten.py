@@ -9,6 +9,7 @@ image that a flat scanner would have made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -76,11 +77,13 @@ class _Surface:
         return _monomials(x, y, self.size, self.degree)[0] @ self.coefficients
 
 
-def flatten(image: U8) -> Flattened:
+def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattened:
     """The sheet in a photograph, laid flat: time runs along rows (or against them: which way is up is not known here).
 
     Args:
         image: (H, W, 3) uint8 RGB; grid lines within 45 degrees of rows and columns.
+        ink: (image, its px per mm) -> (h, w) uint8 of the same view at any size, where the traces are. Beats that stand
+            above each other would pass for lines of the grid.
 
     Raises:
         GridNotFound: too few places agree on a grid.
@@ -95,7 +98,10 @@ def flatten(image: U8) -> Flattened:
     small = image if shrink == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     dark = darkness(small)
     surfaces, k, share = _surfaces(dark)
-    field, seen, residual = _phases(_without_ink(small, dark), surfaces, k)
+    lines = _without_ink(small, dark)
+    if ink is not None:
+        lines = _filled(lines, cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0)
+    field, seen, residual = _phases(lines, surfaces, k)
     return _upright(image, small.shape[:2], field, seen, k * shrink, residual, share)
 
 
@@ -105,11 +111,15 @@ def _without_ink(image: U8, dark: F) -> F:
     What is more than twice as dark as nearly everything else gives way to the mean of what surrounds it.
     """
     low = image.min(axis=2)
-    ink = (local_paper(low) - low > 2.2 * float(dark.max())).astype(np.uint8)
-    ink = cv2.dilate(ink, np.ones((3, 3), np.uint8))
-    paper = (1 - ink).astype(np.float32)
+    return _filled(dark, local_paper(low) - low > 2.2 * float(dark.max()))
+
+
+def _filled(dark: F, ink: B) -> F:
+    """``dark``, where there is ink (and next to it) the mean of what surrounds it."""
+    ink = cv2.dilate(ink.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    paper = 1 - ink.astype(np.float32)
     mean = cv2.blur(dark * paper, (15, 15)) / (cv2.blur(paper, (15, 15)) + 1e-3)
-    return np.where(ink > 0, mean, dark).astype(np.float32)
+    return np.where(ink, mean, dark).astype(np.float32)
 
 
 # From local spectra to a rough map

@@ -54,7 +54,7 @@ def without_grid(image: U8, net: Network) -> tuple[Grid, Upright]:
     evidence = f"no grid is seen; rows are taken for {seconds:g} s at {_SPEED:g} mm/s" + (
         f", as the pulses' height says ({pulse * scale:.1f} mm)" if pulse else ", for there are no pulses"
     )
-    return Grid(view.px_to_mm, (pitch, pitch), float(np.rad2deg(coarse + fine)), 0.0, 0.0, evidence, 0.0), view
+    return Grid(view.px_to_mm, (pitch, pitch), float(np.rad2deg(coarse + fine)), 0.0, evidence, 0.0), view
 
 
 def _view(image: U8, px_per_mm: float) -> Upright:

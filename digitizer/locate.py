@@ -23,8 +23,8 @@ _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
-# Residual and bend, mm, under which a sheet is flat, for lines of 1 and of 5 mm. Phases at random have 0.3 of the period.
-_FLAT = {1.0: (0.1, 0.012), 5.0: (0.5, 0.035)}
+_FLAT_SHARE = 0.8  # of the grid that a flat map explains, at least, if the sheet is flat
+_FLAT_BEND = {1.0: 0.012, 5.0: 0.035}  # mm, at most, for lines so many mm apart
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
 
@@ -41,9 +41,10 @@ class Grid:
         px_per_mm: (horizontal, vertical) pitch.
         tilt: degrees, clockwise positive.
         residual_mm: RMS departure of the local grid phase from the flat map.
-        bend_mm: the part of it in which neighbouring places agree: the sheet's, not noise.
         evidence: how the pitch was told from its multiples, in words.
         contrast: peak of the grid's spectrum over its surroundings.
+        bend_mm: the part of the residual in which neighbouring places agree: the sheet's, not noise.
+        share: of the grid whose phase the map explains, 0 to 1.
         period_mm: of the lines that were fitted: 1 or 5.
     """
 
@@ -51,16 +52,16 @@ class Grid:
     px_per_mm: tuple[float, float]
     tilt: float
     residual_mm: float
-    bend_mm: float
     evidence: str
     contrast: float
+    bend_mm: float = 0.0
+    share: float = 1.0
     period_mm: float = 1.0
 
     @property
     def flat(self) -> bool:
-        """Whether the sheet is: all of it is explained by a flat map, but for noise."""
-        noise, bend = _FLAT[self.period_mm]
-        return self.residual_mm < noise and self.bend_mm < bend
+        """Whether the sheet is: a flat map explains its grid, but for noise."""
+        return self.share > _FLAT_SHARE and self.bend_mm < _FLAT_BEND[self.period_mm]
 
 
 class _Bands(NamedTuple):
@@ -75,6 +76,14 @@ class _Spectrum(NamedTuple):
 
     frequency: D
     ratio: D
+
+
+class _Off(NamedTuple):
+    """How far one family of lines is off its fit; as in Grid."""
+
+    residual: float
+    bend: float
+    share: float
 
 
 class _Pitch(NamedTuple):
@@ -120,8 +129,9 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
         )
     warp = Homography.affine(ux, uy, x_offset, vx, vy, y_offset)
     px = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
-    residual, bend = (float(np.hypot(x, y)) for x, y in zip(x_off, y_off, strict=True))
-    return Grid(warp, px, tilt, residual, bend, pitch.evidence, pitch.contrast, 1.0 if pitch.minor else 5.0)
+    residual, bend = (float(np.hypot(x, y)) for x, y in zip(x_off[:2], y_off[:2], strict=True))
+    share, period = min(x_off.share, y_off.share), 1.0 if pitch.minor else 5.0
+    return Grid(warp, px, tilt, residual, pitch.evidence, pitch.contrast, bend, share, period)
 
 
 def _locate_small(image: U8, px_per_mm: float | None, shrink: int) -> Grid:
@@ -255,7 +265,7 @@ def _longest_fit(heights: D, candidates: D, full: D) -> int:
     return best
 
 
-def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, tuple[float, float]]:
+def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, _Off]:
     """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x; the residual and the bend in mm.
 
     Local phases at the lines' frequency, in windows along each band, are unwrapped and fitted by a plane, robustly.
@@ -287,11 +297,12 @@ def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, tuple[f
     mm = 5 / harmonic
     vector = np.array([f + plane[0] / (2 * np.pi), plane[1] / (2 * np.pi)]) * mm
     offset = float((plane[2] - plane[0] * x_mean - plane[1] * y_mean) / (2 * np.pi) * mm)
-    off = np.sqrt(np.sum(w * rest**2) / np.sum(w)), _agreed(rest, w)
-    residual, bend = (float(v) / (2 * np.pi) * mm for v in off)
+    in_mm = mm / (2 * np.pi)
+    rms, share = np.sqrt(np.sum(w * rest**2) / np.sum(w)), np.sum(weight * np.cos(rest)) / np.sum(weight)
+    off = _Off(float(rms) * in_mm, _agreed(rest, w) * in_mm, float(share))
     if pitch.minor:
-        return vector, offset + _major_phase(dark, vector, offset), (residual, bend)
-    return *_line_fit(bands, vector, offset), (residual, bend)
+        return vector, offset + _major_phase(dark, vector, offset), off
+    return *_line_fit(bands, vector, offset), off
 
 
 def _agreed(rest: D, weight: D) -> float:

@@ -24,7 +24,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 _SURE = 0.5  # probability that something is a name
 _LETTER = 16  # cells of the smallest name
 _UPRIGHT = 0.7  # share of the votes
-_INKED, _NEAR = 0.4, 0.25
+_INKED, _NEAR, _FAINT = 0.4, 0.25, 0.2
 
 
 _Place = tuple[slice, slice]
@@ -124,6 +124,14 @@ def right_way_up(view: Upright, net: Network) -> tuple[int, Upright, Seen]:
         return 0, view, seen
     looks = [(turn, back := turned(view, turn), net.see(back.image) if turn else seen) for turn in seen.turns[:2]]
     return max(looks, key=lambda look: look[2].named)
+
+
+def traces(image: U8, px_per_mm: float, net: Network) -> U8:
+    """(h, w) 0 or 255, where the network sees traces and pulses on an image of about so many px per mm, any way up."""
+    scale = PX_PER_MM / px_per_mm
+    shrinking = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    seen = net.see(np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=shrinking), np.uint8))
+    return np.asarray(255 * (np.maximum(seen.trace, seen.pulse) > _FAINT), np.uint8)
 
 
 def ink_of(seen: Seen, kx: float, ky: float) -> Ink:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,11 @@ def read(
     if reader == "auto" and weights is None and not network.WEIGHTS.is_dir():
         reader = "analytic"  # a copy without weights
     if reader == "analytic":
-        grid, upright = _laid_flat(image, px_per_mm)
+        grid, upright = _laid_flat(image, px_per_mm, None)
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     net = network.load(os.fspath(weights or network.WEIGHTS), cv2.getNumThreads())
     try:
-        grid, upright = _laid_flat(image, px_per_mm)
+        grid, upright = _laid_flat(image, px_per_mm, net)
     except GridNotFound:
         if px_per_mm:
             raise
@@ -210,8 +211,11 @@ def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Uprig
     return (upright if max(upright.kx, upright.ky) < _FINE else view), view, seen
 
 
-def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
-    """The grid and the upright image, of the image as it is if the sheet is flat, else of the sheet laid flat."""
+def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) -> tuple[Grid, Upright]:
+    """The grid and the upright image, of the image as it is if the sheet is flat, else of the sheet laid flat.
+
+    ``net`` keeps the traces from being taken for lines of the grid.
+    """
     try:
         grid = locate(image, px_per_mm)
         if grid.flat or px_per_mm:
@@ -221,13 +225,13 @@ def _laid_flat(image: U8, px_per_mm: float | None) -> tuple[Grid, Upright]:
             raise
         grid, why = None, error
     try:
-        flat = flatten(image)
+        flat = flatten(image, net and partial(network.traces, net=net))
         again = locate(flat.image, flat.px_per_mm)
     except GridNotFound:
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    if grid is not None and again.residual_mm > grid.residual_mm:
+    if grid is not None and again.share < grid.share:
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
