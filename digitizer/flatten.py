@@ -30,10 +30,11 @@ _HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and t
 _LEAST_SHARE = 0.12  # of the patches must agree
 # Period and reach, mm, of each pass over the lines' phases; after which the map is made stiff once.
 _PASSES = (
-    *((5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (5.0, 12.0), (2.5, 12.0)),
+    *((5.0, 12.0), (5.0, 12.0), (5.0, 8.0), (5.0, 6.0), (2.5, 8.0)),
     *((1.0, 5.0), (1.0, 5.0), (1.0, 4.0), (1.0, 3.0)),
 )
 _STIFF = (1, 2)
+_BEYOND = 12.0  # mm
 _NODE = 4  # px of the reduced image between nodes of the phase
 _MM_BETWEEN = 2.5  # nodes of the upright image's mesh
 
@@ -315,7 +316,9 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             turned = (z[..., 0] + 1j * z[..., 1]) * np.exp(-1j * rough)
             rest_of_it = np.angle(turned)
             trust = strength * (np.abs(rest_of_it) < 2.0)
-            phase = rough + rest_of_it * trust / (trust + 0.1 * np.percentile(strength, 80) + 1e-9)
+            # Beyond the grid the map goes on as it does at its border.
+            usual = float(np.percentile(strength, 80))
+            phase = rough + _continued(rest_of_it, trust, 0.1 * usual + 1e-9, _BEYOND * k / _NODE)
             move = period / (2 * np.pi) * phase
             field[..., axis] += move
             if step in _STIFF:
@@ -325,6 +328,13 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
     field = _foldless(field, polynomials, k)
     seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
     return field, seen, float(np.hypot(rest[0], rest[1]))
+
+
+def _continued(phase: D, trust: D, enough: float, reach: float) -> D:
+    """``phase`` where there is ``enough`` trust, and elsewhere the mean of what is trusted around it (``reach`` nodes)."""
+    around, total = (cv2.GaussianBlur(v, (0, 0), reach) for v in (phase * trust, trust))
+    share = trust / (trust + enough)
+    return np.asarray(share * phase + (1 - share) * around / (total + 0.01 * enough), np.float64)
 
 
 def _stiff(field: D, strength: D, degree: int = 5) -> D:
