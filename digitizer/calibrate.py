@@ -25,7 +25,7 @@ _PULSE_SECONDS, _PULSE_FOOT = 0.2, 1.5  # width; mm of its foot, where there is 
 _SHORTEST = 20.0  # mm of a row that is worth reading
 _POINTS = 4  # per mm, at which rows are compared with each other
 _NAME_BEFORE, _NAME_AFTER = 3.0, 13.0  # mm of a cell's beginning at which its name may begin
-_THIN_PEN, _CUT = 0.3, 0.1  # mm
+_LONGEST_END, _CUT = 0.8, 0.1  # mm that ink reaches beyond a row's end, at most; that it may fall short of it
 _LOST = 0.2  # mm by which rows are shorter than their time if one of their ends was not found
 _ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
@@ -159,7 +159,9 @@ def calibrate(
         )
     seconds = _seconds((right - left) / speed, speed, pen)
     length = right - left
-    extra = _overlong(length, seconds, speed, 1.2 * max(pen, _THIN_PEN))
+    extra = _overlong(length, seconds, speed, max(1.2 * pen, _LONGEST_END))
+    if extra < 0 and left_share > right_share:
+        extra = 0.0  # the right ends are worn, not both
     cap = extra if extra > 0.25 * pen else 0.0
     short = (seconds - _USUAL_STEP) * speed - length
     if short > _LOST and seconds * 2 == round(seconds * 2) and right_share > left_share:
@@ -256,8 +258,8 @@ def _seconds(measured: float, speed: float, pen: float) -> float:
     """
     whole = round(measured * 2 + 0.02) / 2
     missing = whole - measured
-    most = max(0.03, 2.4 * max(pen, _THIN_PEN) / speed)  # of ink beyond the time's ends, see _overlong
-    return whole if whole > 0 and -most < missing < 0.06 and abs(missing) * speed < 1.0 + 2 * pen else measured
+    most = max(0.03, 2 * max(1.2 * pen, _LONGEST_END) / speed)  # of ink beyond the time's ends, see _overlong
+    return whole if whole > 0 and -most < missing < 0.06 and missing * speed < 1.0 + pen else measured
 
 
 def row_levels(traced: Traced, row: int, ky: float) -> D:
