@@ -24,7 +24,8 @@ _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
 _FLAT_SHARE = 0.8  # of the grid that a flat map explains, at least, if the sheet is flat
-_FLAT_BEND = {1.0: 0.012, 5.0: 0.035}  # mm, at most, for lines so many mm apart
+_FLAT_BEND = {1.0: 0.012, 5.0: 0.04}  # mm, at most, for lines so many mm apart
+_LESS_BENT = 0.7
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
 
@@ -62,6 +63,13 @@ class Grid:
     def flat(self) -> bool:
         """Whether the sheet is: a flat map explains its grid, but for noise."""
         return self.share > _FLAT_SHARE and self.bend_mm < _FLAT_BEND[self.period_mm]
+
+
+    def explains_more_than(self, other: Grid) -> bool:
+        """Whether this map of the same sheet is the better one: where both explain the grid, it must be less bent."""
+        if other.share > _FLAT_SHARE:
+            return self.share > _FLAT_SHARE and self.bend_mm < _LESS_BENT * other.bend_mm
+        return self.share > other.share
 
 
 class _Bands(NamedTuple):

@@ -231,7 +231,7 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    if grid is not None and again.share < grid.share:
+    if grid is not None and not again.explains_more_than(grid):
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
