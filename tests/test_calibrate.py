@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 import digitizer
-from digitizer import Reading
+from digitizer import Reading, calibrate
+from digitizer.segment import Ink
+from digitizer.trace import Traced
 from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Style, open_source, render
 
 DPI = 150
@@ -131,6 +134,32 @@ def test_time_is_told() -> None:
     reading = check(page, "3x4")
     assert ": 8 s; they start" in reading.notes["time"]
     assert reading.page.layout.strips[-1].stop == 8
+
+
+def test_rows_whose_first_beat_was_not_followed_begin_a_whole_time_before_their_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a beat stands at the very beginning, its first stroke may be missed: in one row more of it than in another."""
+    measure = calibrate.measure
+
+    def late(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> calibrate.Line | None:
+        line = measure(ink, traced, row, kx, ky)
+        return line and replace(line, left=line.left + 0.25 + 0.15 * row)
+
+    monkeypatch.setattr(calibrate, "measure", late)
+    check(printed("3x4+1R"), "3x4+1R")
+
+
+@pytest.mark.parametrize("longer", [0.3, 0.7])
+def test_ink_that_has_bled_beyond_the_ends_of_rows_is_not_time(longer: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = calibrate.measure
+
+    def bled(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> calibrate.Line | None:
+        line = measure(ink, traced, row, kx, ky)
+        return line and replace(line, left=line.left - longer, right=line.right + longer)
+
+    monkeypatch.setattr(calibrate, "measure", bled)
+    check(printed("3x4+1R"), "3x4+1R")
 
 
 def test_leads_that_do_not_fit_any_layout_are_doubted() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import digitizer
-from digitizer import GridNotFound
+from digitizer import GridNotFound, network
 from digitizer.flatten import flatten
 from digitizer.metrics import score
-from ecg_image_kit import Page, Record, Style, open_source, render
+from ecg_image_kit import Layout, Page, Record, Style, open_source, render
 from ecg_image_kit.effects import apply
+from ecg_image_kit.recipes import recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +23,9 @@ def record() -> Record:
     return open_source("samples").load("00003")
 
 
-def errors(page: Page) -> NDArray[np.float64]:
+def errors(page: Page, ink: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None = None) -> NDArray[np.float64]:
     """(N,) mm between true places of the traces and those in the flattened image, but for where that begins."""
-    flat = flatten(page.image)
+    flat = flatten(page.image, ink)
     mm = np.concatenate([page.mm(t)[page.visible(t)][::10] for t in page.traces])
     found = (flat.to_source.inverse(page.mm_to_px(mm)) + 0.5) / flat.px_per_mm
     off = found - mm
@@ -52,6 +56,16 @@ def test_the_map_of_a_bent_sheet(record: Record, effects: list[str]) -> None:
 def test_grids_of_every_kind(record: Record, style: Style) -> None:
     page = apply(render(record, style=style, dpi=130), ["Curl(rise=8)", "Perspective(tilt=15)"], seed=1)
     assert np.median(errors(page)) < 0.12
+
+
+def test_beats_above_each_other_are_no_lines_of_the_grid(record: Record) -> None:
+    """Twelve rows whose beats stand in columns bend the map by whole millimetres, unless it is told where ink is."""
+    page = render(record, Layout.for_record(record, "12x1"), Style(grid="blue", minor="dots", pen_width=0.5), 150)
+    page = apply(page, recipe_of("photo-hard").draw(np.random.default_rng(2), 0.5))
+    assert np.percentile(errors(page), 90) > 0.5
+    off = errors(page, partial(network.traces, net=network.load(network.WEIGHTS, 1)))
+    assert np.median(off) < 0.04
+    assert np.percentile(off, 99) < 0.2
 
 
 def test_a_large_photograph_is_searched_at_a_fraction_of_its_size(record: Record) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from digitizer import GridNotFound
 from digitizer.locate import Grid, locate
 from ecg_image_kit import Homography, Layout, Page, Record, Style, open_source, render
+from ecg_image_kit.effects import apply
 
 RNG = np.random.default_rng(5)
 Image = NDArray[np.uint8]
@@ -46,6 +47,21 @@ def test_pitch_and_phase(record: Record, dpi: float) -> None:
     grid = check(render(record, dpi=dpi), dpi / 25.4)
     assert grid.contrast > 4
     assert grid.residual_mm * dpi / 25.4 < 1
+
+
+@pytest.mark.parametrize("minor", ["line", "none"])
+def test_noise_is_no_bend(record: Record, minor: str) -> None:
+    """Neighbouring places agree on a bend, and on nothing else."""
+    page = render(record, style=Style(minor=minor), dpi=150)
+    noisy = apply(page, ["SensorNoise(amount=6)", "Fibre"], seed=1)
+    bent = apply(page, ["Curl(rise=5)"], seed=1)
+    assert locate(page.image).flat
+    assert locate(noisy.image).flat
+    try:
+        grid = locate(bent.image)
+    except GridNotFound:
+        return
+    assert not grid.flat
 
 
 def test_a_large_page_is_searched_at_a_fraction_of_its_size(record: Record) -> None:
