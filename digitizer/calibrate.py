@@ -165,7 +165,11 @@ def calibrate(
     cap = extra if extra > 0.25 * pen else 0.0
     short = (seconds - _USUAL_STEP) * speed - length
     if short > _LOST and seconds * 2 == round(seconds * 2) and right_share > left_share:
-        left, settled, extra = left - short, True, 0.0  # a beat stands at the very beginning, and was not followed to its foot
+        left, settled, extra = (
+            left - short,
+            True,
+            0.0,
+        )  # a beat stands at the very beginning, and was not followed to its foot
     else:
         # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides.
         settled = bool(cap) or (ink.drawn and extra != 0.0)

@@ -331,7 +331,7 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
 
 
 def _continued(phase: D, trust: D, enough: float, reach: float) -> D:
-    """``phase`` where there is ``enough`` trust, and elsewhere the mean of what is trusted around it (``reach`` nodes)."""
+    """``phase`` where there is ``enough`` trust, elsewhere the mean of what is trusted around it (``reach`` nodes)."""
     around, total = (cv2.GaussianBlur(v, (0, 0), reach) for v in (phase * trust, trust))
     share = trust / (trust + enough)
     return np.asarray(share * phase + (1 - share) * around / (total + 0.01 * enough), np.float64)

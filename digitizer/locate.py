@@ -64,7 +64,6 @@ class Grid:
         """Whether the sheet is: a flat map explains its grid, but for noise."""
         return self.share > _FLAT_SHARE and self.bend_mm < _FLAT_BEND[self.period_mm]
 
-
     def explains_more_than(self, other: Grid) -> bool:
         """Whether this map of the same sheet is the better one: where both explain the grid, it must be less bent."""
         if other.share > _FLAT_SHARE:

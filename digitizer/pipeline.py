@@ -225,7 +225,7 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
             raise
         grid, why = None, error
     try:
-        flat = flatten(image, net and partial(network.traces, net=net))
+        flat = flatten(image, partial(network.traces, net=net) if net else None)
         again = locate(flat.image, flat.px_per_mm)
     except GridNotFound:
         if grid is None:

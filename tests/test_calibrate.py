@@ -139,7 +139,7 @@ def test_time_is_told() -> None:
 def test_rows_whose_first_beat_was_not_followed_begin_a_whole_time_before_their_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where a beat stands at the very beginning, its first stroke may be missed: in one row more of it than in another."""
+    """Where a beat stands at the very beginning, its first stroke may be missed, in each row more or less of it."""
     measure = calibrate.measure
 
     def late(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> calibrate.Line | None:

@@ -23,7 +23,9 @@ def record() -> Record:
     return open_source("samples").load("00003")
 
 
-def errors(page: Page, ink: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None = None) -> NDArray[np.float64]:
+def errors(
+    page: Page, ink: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None = None
+) -> NDArray[np.float64]:
     """(N,) mm between true places of the traces and those in the flattened image, but for where that begins."""
     flat = flatten(page.image, ink)
     mm = np.concatenate([page.mm(t)[page.visible(t)][::10] for t in page.traces])
