@@ -160,7 +160,8 @@ def interpret(
         clean = _found(network.narrowed(ink, own), upright, speed, gain)
         if alone and clean.residual < _CRISP:  # as it was drawn: if the ink alone says the same, it says it best
             plain = _found(ink, upright, speed, gain)
-            if plain.cells == clean.cells and plain.residual < clean.residual + _ALIKE:
+            alike = plain.cells == clean.cells or (plain.whole and not clean.whole)
+            if alike and plain.residual < clean.residual + _ALIKE:
                 return _reading(image, name, fs, grid, upright, plain, "analytic")
     # Where the page is clean, its own ink says more than the network's drawing of it; where it is not, less.
     if clean is not None and clean.residual < _BLURRED:
@@ -190,6 +191,12 @@ class _Found:
     def cells(self) -> list[tuple[str, float]]:
         """Lead and second of beginning of every strip."""
         return [(strip.lead, round(strip.start, 1)) for strip in self.calibration.layout.strips]
+
+    @property
+    def whole(self) -> bool:
+        """Whether its rows last whole half seconds: else an end of them may have been taken for something else."""
+        seconds = max(strip.stop for strip in self.calibration.layout.strips)
+        return abs(2 * seconds - round(2 * seconds)) < 1e-6
 
 
 def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:
