@@ -160,8 +160,8 @@ def interpret(
         clean = _found(network.narrowed(ink, own), upright, speed, gain)
         if alone and clean.residual < _CRISP:  # as it was drawn: if the ink alone says the same, it says it best
             plain = _found(ink, upright, speed, gain)
-            alike = plain.cells == clean.cells or (plain.whole and not clean.whole)
-            if alike and plain.residual < clean.residual + _ALIKE:
+            alike = plain.cells == clean.cells and plain.residual < clean.residual + _ALIKE
+            if alike or (plain.whole and not clean.whole and plain.residual < _CRISP):
                 return _reading(image, name, fs, grid, upright, plain, "analytic")
     # Where the page is clean, its own ink says more than the network's drawing of it; where it is not, less.
     if clean is not None and clean.residual < _BLURRED:
