@@ -157,22 +157,20 @@ def calibrate(
             f"most rows begin {left:.0f} mm from the image's left edge, and most end {right:.0f} mm from it; expected "
             "rows that begin and end together. Crop the image to one ECG."
         )
-    seconds = _seconds((right - left) / speed, speed, pen)
     length = right - left
-    extra = _overlong(length, seconds, speed, max(1.2 * pen, _LONGEST_END))
-    if extra < 0 and left_share > right_share:
-        extra = 0.0  # the right ends are worn, not both
-    cap = extra if extra > 0.25 * pen else 0.0
-    short = (seconds - _USUAL_STEP) * speed - length
-    if short > _LOST and seconds * 2 == round(seconds * 2) and right_share > left_share:
-        left, settled, extra = (
-            left - short,
-            True,
-            0.0,
-        )  # a beat stands at the very beginning, and was not followed to its foot
-    else:
-        # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides.
-        settled = bool(cap) or (ink.drawn and extra != 0.0)
+    most = max(1.2 * pen, _LONGEST_END)
+    seconds = _seconds(length / speed, speed, pen, most)
+    beyond = length - (seconds - _USUAL_STEP) * speed if is_whole(seconds) else 0.0
+    extra, cap, settled = 0.0, 0.0, False
+    if beyond < -_LOST and right_share > left_share:
+        # A beat stands at the very beginning, and was not followed to its foot.
+        left, settled = left + beyond, True
+    elif -_CUT < beyond / 2 < most:
+        # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides,
+        # unless only the right ones are worn.
+        extra = 0.0 if beyond < 0 and left_share > right_share else beyond / 2
+        cap = extra if extra > 0.25 * pen else 0.0
+        settled = cap > 0 or (ink.drawn and extra != 0.0)
         if settled or ink.names is not None:
             left, extra = left + extra, 0.0
     notes["time"] = (
@@ -224,13 +222,9 @@ def _cut_off(ink: Ink, lines: list[Line], baselines: D, ky: float) -> bool:
     return bool(np.mean(right > ink.edge[at] - _AT_EDGE) > 0.5)
 
 
-def _overlong(length: float, seconds: float, speed: float, most: float) -> float:
-    """mm by which the pen's ends, round or blobs of ink, lengthen rows on either side beyond their time.
-
-    0 if that is not whole half seconds, or if it is more than ``most`` or so little that something is cut off.
-    """
-    extra = 0.5 * (length - (seconds - _USUAL_STEP) * speed)
-    return extra if -_CUT < extra < most and seconds * 2 == round(seconds * 2) else 0.0
+def is_whole(seconds: float) -> bool:
+    """Whether rows of so many seconds last whole half seconds, as those that were read from end to end do."""
+    return abs(2 * seconds - round(2 * seconds)) < 1e-6
 
 
 def _scale(
@@ -255,15 +249,16 @@ def _scale(
     return default, f"{default:g} {unit}, assumed: no calibration pulse was read", False
 
 
-def _seconds(measured: float, speed: float, pen: float) -> float:
+def _seconds(measured: float, speed: float, pen: float, most: float) -> float:
     """Whole half seconds, if the ink (with a ``pen`` of so many mm) is nearly that long.
 
-    A record's last sample lies one sampling step before its end, so the ink is a little short of them.
+    A record's last sample lies one sampling step before its end, so the ink is a little short of them; the pen's ends
+    lengthen it by at most ``most`` mm on either side.
     """
     whole = round(measured * 2 + 0.02) / 2
     missing = whole - measured
-    most = max(0.03, 2 * max(1.2 * pen, _LONGEST_END) / speed)  # of ink beyond the time's ends, see _overlong
-    return whole if whole > 0 and -most < missing < 0.06 and missing * speed < 1.0 + pen else measured
+    longer = max(0.03, 2 * most / speed)
+    return whole if whole > 0 and -longer < missing < 0.06 and missing * speed < 1.0 + pen else measured
 
 
 def row_levels(traced: Traced, row: int, ky: float) -> D:

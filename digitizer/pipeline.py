@@ -22,7 +22,7 @@ from ecg_image_kit.warp import Chain, Homography
 
 from . import network
 from .arrays import U8, B, stretches
-from .calibrate import Calibration, calibrate
+from .calibrate import Calibration, calibrate, is_whole
 from .flatten import flatten
 from .gridless import without_grid
 from .locate import Grid, GridNotFound, locate
@@ -195,8 +195,7 @@ class _Found:
     @property
     def whole(self) -> bool:
         """Whether its rows last whole half seconds: else an end of them may have been taken for something else."""
-        seconds = max(strip.stop for strip in self.calibration.layout.strips)
-        return abs(2 * seconds - round(2 * seconds)) < 1e-6
+        return is_whole(max(strip.stop for strip in self.calibration.layout.strips))
 
 
 def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:

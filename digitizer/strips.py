@@ -11,7 +11,7 @@ from ecg_image_kit import raster
 from ecg_image_kit.layout import Layout, Strip
 
 from . import refine
-from .arrays import I32, I64, B, stretches
+from .arrays import I32, I64, B, F, stretches
 from .calibrate import Calibration
 from .rectify import Upright
 from .segment import Ink
@@ -82,15 +82,7 @@ def fit_strips(
         shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
     guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
     if any(track.shared.any() for track in tracks):
-        guesses = [_freed(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)]
-        ways = [guesses] + [
-            [way(traced, track, g, pen) for track, g in zip(tracks, guesses, strict=True)] for way in (_through, _along)
-        ]
-        tries = []
-        for tried in ways:
-            windows = [_crossed(ink, traced, tracks, tried, k, pen) for k in range(len(tracks))]
-            tries.append(refine.fit(windows, tried, pen, scale, cap)[0])
-        fits = _better(ink, traced, tracks, guesses, tries, pen, cap)
+        fits = _fit_crossings(ink, traced, tracks, guesses, pen, scale, cap)
     elif abs(shift) > 0.01:
         fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
@@ -195,40 +187,97 @@ def _window(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -> 
     return refine.Window(track.first, top, start, values, weight)
 
 
-def _freed(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
+def _fit_crossings(
+    ink: Ink, traced: Traced, tracks: list[Track], curves: list[refine.Guess], pen: float, scale: float, cap: float
+) -> list[refine.Fit]:
+    """Fits of curves that are roughly known already, with the ink that they share with other rows.
+
+    Where that ink is all one blob, which way a trace takes through it cannot be felt by a fit. So each plausible way is
+    fitted from the start, and at every crossing the one that draws the ink best is kept.
+    """
+    mixed = [k for k, track in enumerate(tracks) if track.shared.any()]
+    alone = [k for k in range(len(tracks)) if k not in mixed]
+    fits: dict[int, refine.Fit] = {}
+    if alone:
+        windows = [_window(ink, traced, tracks[k], tracks[k].known) for k in alone]
+        fits = dict(
+            zip(alone, refine.fit(windows, [curves[k] for k in alone], pen, scale, cap, warm=True)[0], strict=True)
+        )
+    crossings = {k: _crossings(traced, tracks[k]) for k in mixed}
+    free = [_freed(curve, crossings[k], pen) if k in mixed else curve for k, curve in enumerate(curves)]
+    tries = []
+    for way in (None, _through, _along):
+        tried = list(free)
+        if way is not None:
+            for k in mixed:
+                tried[k] = way(traced, tracks[k].strip.row, free[k], crossings[k], pen)
+            if all(np.array_equal(a.y, b.y) for a, b in zip(tried, free, strict=True)):
+                continue
+        windows = [_crossed(ink, traced, tracks, tried, k, pen) for k in mixed]
+        found, _ = refine.fit(windows, [tried[k] for k in mixed], pen, scale, cap)
+        tries.append({**fits, **dict(zip(mixed, found, strict=True))})
+    return _better(ink, crossings, free, tries, pen, cap)
+
+
+@dataclass(frozen=True, eq=False)
+class _Crossing:
+    """A stretch of image columns [start, stop) where a strip shares its ink, and the ink's columns, tops, bottoms."""
+
+    start: int
+    stop: int
+    columns: I64
+    runs: I32
+    top: F
+    bottom: F
+
+    def near(self, curve: refine.Guess, before: float = 0.5, after: float = -0.5) -> B:
+        """(samples,) of the curve that lie in it, or up to so many px before its start and after its stop."""
+        at = curve.x0 + curve.step * np.arange(curve.y.size)
+        return (at > self.start - before) & (at < self.stop + after)
+
+
+def _crossings(traced: Traced, track: Track) -> list[_Crossing]:
+    """Each stretch of ink that the strip shares; single columns between belong to it."""
+    shared = cv2.morphologyEx(track.shared.astype(np.uint8)[:, None], cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))[:, 0]
+    out = []
+    for a, b in stretches(shared > 0):
+        inked = a + np.flatnonzero(track.path[a:b] >= 0)
+        if inked.size:
+            runs = track.path[inked]
+            y0, y1 = traced.runs.y0[runs], traced.runs.y1[runs]
+            out.append(_Crossing(track.first + a, track.first + b, track.first + inked, runs, y0, y1))
+    return out
+
+
+def _freed(curve: refine.Guess, crossings: list[_Crossing], pen: float) -> refine.Guess:
     """The curve, free to lie anywhere in ink that it shares with another row."""
-    if not track.shared.any():
-        return curve
     low, high = curve.low.copy(), curve.high.copy()
-    at = curve.x0 + curve.step * np.arange(curve.y.size)
-    for c0, c1 in _crossings(track):
-        runs = track.path[c0:c1][track.path[c0:c1] >= 0]
-        near = (at > track.first + c0 - 1.5) & (at < track.first + c1 + 0.5)
-        low[near] = np.minimum(low[near], traced.runs.y0[runs].min() + 0.3 * pen)
-        high[near] = np.maximum(high[near], traced.runs.y1[runs].max() - 0.3 * pen)
+    for crossing in crossings:
+        near = crossing.near(curve, 1.5, 0.5)
+        low[near] = np.minimum(low[near], crossing.top.min() + 0.3 * pen)
+        high[near] = np.maximum(high[near], crossing.bottom.max() - 0.3 * pen)
     return replace(curve, low=low, high=high)
 
 
-def _along(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
+def _along(traced: Traced, row: int, curve: refine.Guess, crossings: list[_Crossing], pen: float) -> refine.Guess:
     """The curve, led along the edge of ink that it shares with another row: the upper of the two along its top."""
     y = curve.y.copy()
     at = curve.x0 + curve.step * np.arange(y.size)
-    baseline = traced.rows[track.strip.row].baseline
-    for c0, c1 in _crossings(track):
-        columns = np.flatnonzero(track.path[c0:c1] >= 0)
-        runs = track.path[c0:c1][columns]
-        top, bottom = traced.runs.y0[runs], traced.runs.y1[runs]
-        users = [row for row in traced.rows if np.isin(runs, row.run[track.first + c0 : track.first + c1]).any()]
-        others = [row.baseline for row in users if row.baseline != baseline]
-        if not others:
-            continue
-        edge = top + pen / 2 if baseline < np.mean(others) else bottom - pen / 2
-        inside = (at > track.first + c0 - 0.5) & (at < track.first + c1 - 0.5)
-        y[inside] = np.interp(at[inside], track.first + c0 + columns, edge)
+    for crossing in crossings:
+        others = [
+            other.baseline
+            for k, other in enumerate(traced.rows)
+            if k != row and np.isin(crossing.runs, other.run[crossing.start : crossing.stop]).any()
+        ]
+        if others:
+            upper = traced.rows[row].baseline < np.mean(others)
+            edge = crossing.top + pen / 2 if upper else crossing.bottom - pen / 2
+            inside = crossing.near(curve)
+            y[inside] = np.interp(at[inside], crossing.columns, edge)
     return replace(curve, y=np.clip(y, curve.low, curve.high))
 
 
-def _through(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> refine.Guess:
+def _through(traced: Traced, row: int, curve: refine.Guess, crossings: list[_Crossing], pen: float) -> refine.Guess:
     """The curve, led into ink that it shares with another row.
 
     Where an S wave and the R wave of the row below run into each other, their ink is one: its lower end is the tip of
@@ -237,13 +286,10 @@ def _through(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> r
     """
     y, low, high = curve.y.copy(), curve.low.copy(), curve.high.copy()
     at = curve.x0 + curve.step * np.arange(y.size)
-    baseline = traced.rows[track.strip.row].baseline
-    for c0, c1 in _crossings(track):
-        runs = track.path[c0:c1]
-        columns = np.flatnonzero(runs >= 0)
-        top, bottom = traced.runs.y0[runs[columns]], traced.runs.y1[runs[columns]]
-        x0, x1 = track.first + c0 - 0.5, track.first + c1 - 0.5
-        inside = np.flatnonzero((at > x0) & (at < x1))
+    baseline = traced.rows[row].baseline
+    for crossing in crossings:
+        top, bottom = crossing.top, crossing.bottom
+        inside = np.flatnonzero(crossing.near(curve))
         if bottom.min() - top.max() < 1.5 * pen or not 0 < inside.size < y.size:
             continue
         # A strip may begin or end in the crossing: then only one side is known.
@@ -257,45 +303,38 @@ def _through(traced: Traced, track: Track, curve: refine.Guess, pen: float) -> r
             further = tip < min(a, b)
         if not further or max(abs(a - baseline), abs(b - baseline)) < 0.25 * abs(tip - baseline):
             continue
-        x = track.first + c0 + columns[beyond]
-        y[inside] = np.interp(at[inside], [x0, np.clip(x, x0 + 0.1, x1 - 0.1), x1], [a, tip, b])
+        x0, x1 = crossing.start - 0.5, crossing.stop - 0.5
+        x = np.clip(crossing.columns[beyond], x0 + 0.1, x1 - 0.1)
+        y[inside] = np.interp(at[inside], [x0, x, x1], [a, tip, b])
         low[inside] = np.minimum(low[inside], min(tip, a, b) - pen)
         high[inside] = np.maximum(high[inside], max(tip, a, b) + pen)
     return replace(curve, y=y, low=low, high=high)
 
 
 def _better(
-    ink: Ink, traced: Traced, tracks: list[Track], places: list[refine.Guess], tries: list[list[refine.Fit]],
+    ink: Ink, crossings: dict[int, list[_Crossing]], curves: list[refine.Guess], tries: list[dict[int, refine.Fit]],
     pen: float, cap: float,
 ) -> list[refine.Fit]:  # fmt: skip
     """At every crossing, whichever of several fits draws the ink best (all strips drawn together)."""
     drawn = []
     for fits in tries:
         picture = np.zeros(ink.coverage.shape, np.uint8)
-        for place, fit in zip(places, fits, strict=True):
-            x = np.asarray(place.x0 + place.step * np.arange(fit.y.size), np.float64)
-            raster.draw_graph(picture, x, fit.y, pen, "round" if cap else "butt", 4)
+        for k, curve in enumerate(curves):
+            x = np.asarray(curve.x0 + curve.step * np.arange(curve.y.size), np.float64)
+            raster.draw_graph(picture, x, fits[k].y, pen, "round" if cap else "butt", 4)
         drawn.append(picture)
-    out = [replace(fit, y=fit.y.copy()) for fit in tries[0]]
-    for k, (track, place) in enumerate(zip(tracks, places, strict=True)):
-        at = place.x0 + place.step * np.arange(out[k].y.size)
-        for c0, c1 in _crossings(track):
-            runs = track.path[c0:c1][track.path[c0:c1] >= 0]
-            rows = slice(max(0, int(traced.runs.top[runs].min()) - 3), int(traced.runs.bottom[runs].max()) + 3)
-            columns = slice(max(0, track.first + c0 - 2), track.first + c1 + 2)
+    out = [replace(tries[0][k], y=tries[0][k].y.copy()) for k in range(len(curves))]
+    for k, places in crossings.items():
+        for crossing in places:
+            rows = slice(max(0, int(crossing.top.min()) - 3), int(crossing.bottom.max()) + 4)
+            columns = slice(max(0, crossing.start - 2), crossing.stop + 2)
             truth = ink.coverage[rows, columns]
             errors = [float(np.sum((picture[rows, columns] / 255.0 - truth) ** 2)) for picture in drawn]
             best = int(np.argmin(errors))
             if errors[best] < 0.97 * errors[0]:
-                near = (at > track.first + c0 - 2.5) & (at < track.first + c1 + 1.5)
+                near = crossing.near(curves[k], 2.5, 1.5)
                 out[k].y[near] = tries[best][k].y[near]
     return out
-
-
-def _crossings(track: Track) -> list[tuple[int, int]]:
-    """[first, last) columns of each stretch of shared ink; single columns between belong to it."""
-    shared = cv2.morphologyEx(track.shared.astype(np.uint8)[:, None], cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))[:, 0]
-    return [(a, b) for a, b in stretches(shared > 0) if (track.path[a:b] >= 0).any()]
 
 
 def _crossed(
