@@ -17,3 +17,12 @@ def stretches(mask: B) -> list[tuple[int, int]]:
     """[start, stop) of each stretch of True in ``mask`` (N,), from left to right."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def runs_of(inked: B) -> tuple[I64, I64, I64]:
+    """Vertical runs of ``inked`` (H, W): their columns, tops and bottoms (exclusive), by column, then row."""
+    padded = np.zeros((inked.shape[1], inked.shape[0] + 2), np.int8)
+    padded[:, 1:-1] = inked.T
+    step = np.diff(padded, axis=1)
+    column, top = np.nonzero(step > 0)
+    return column, top, np.nonzero(step < 0)[1]

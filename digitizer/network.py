@@ -16,7 +16,7 @@ from ecg_image_kit.errors import UsageError
 
 from .arrays import U8, B, D, F
 from .rectify import Upright, turned
-from .segment import Ink, NameSeen, PulseSeen
+from .segment import Ink, NameSeen, PulseSeen, join_breaks
 
 PX_PER_MM = 8.0  # of the images it was trained on
 LABEL_STRIDE = 4
@@ -147,6 +147,7 @@ def ink_of(seen: Seen, kx: float, ky: float) -> Ink:
             continue
         rows, columns = (slice(max(0, side.start - 2), side.stop + 2) for side in place)
         trace[rows, columns] = seen.trace[rows, columns]
+    join_breaks(trace, ky)
     return Ink(
         trace,
         np.ones(width, np.float32),

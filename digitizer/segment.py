@@ -11,11 +11,14 @@ import numpy as np
 
 from ecg_image_kit.errors import EcgError
 
-from .arrays import I32, U8, D, F
+from .arrays import I32, U8, D, F, runs_of
 from .locate import local_paper
 
+INK = 0.4  # coverage of what counts as ink
 _PALEST_INK = 0.85  # of the paper's brightness
 _DARKEST_GRID = 0.9  # of the ink's darkness: what is darker all along a row or column is not grid
+_WIDEST_BREAK = 0.75  # mm, of a stroke, where a dot of the printer's head is dead
+_LONG_STUMP, _SHORT_STUMP = 1.2, 0.3  # mm of the stroke on either side of it, beyond the pen's width
 
 
 class NoInk(EcgError):
@@ -96,6 +99,7 @@ def segment(image: U8, kx: float, ky: float) -> Ink:
     if float(np.mean(off_grid[::2, ::2] > 0.5)) < 1e-4:
         raise NoInk("nothing on the page is darker than its grid; expected the traces of an ECG. Is the sheet empty?")
     rulings = _erase_rulings(coverage, kx, ky)
+    join_breaks(coverage, ky)
     return Ink(coverage, 1 - columns, 1 - rows, rulings)
 
 
@@ -109,6 +113,29 @@ def _erase_rulings(coverage: F, kx: float, ky: float) -> I32:
     for x, y, w, h in [*verticals, *_ruled_horizontals(mask, frames, kx, ky)]:
         coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
     return verticals
+
+
+def join_breaks(coverage: F, ky: float) -> None:
+    """Close gaps of under a millimetre in upright strokes, in place.
+
+    A dead dot of a thermal head, or a row that a scanner lost, cuts every QRS at one height, and what lies beyond is no
+    longer connected to its trace. Only ink whose both ends are taller than a pen's line is a stroke: letters and flat
+    traces that come near a QRS are not joined to it.
+    """
+    column, top, bottom = runs_of(coverage > INK)
+    if column.size < 2:
+        return
+    tall = bottom - top
+    pen = float(np.percentile(tall, 20))
+    gap = top[1:] - bottom[:-1]
+    ends = np.stack([tall[:-1], tall[1:]]) - pen
+    broken = (column[1:] == column[:-1]) & (gap <= _WIDEST_BREAK * ky)
+    broken &= (ends.max(axis=0) > _LONG_STUMP * ky) & (ends.min(axis=0) > _SHORT_STUMP * ky)
+    for k in np.flatnonzero(broken):
+        # From two pixels inside either end: the last ones are partly covered.
+        a, b = bottom[k] - 2, top[k + 1] + 1
+        strip = coverage[a : b + 1, column[k]]
+        np.maximum(strip, np.linspace(strip[0], strip[-1], strip.size, dtype=np.float32), out=strip)
 
 
 def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:

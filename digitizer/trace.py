@@ -9,9 +9,10 @@ import numpy as np
 
 from ecg_image_kit.errors import EcgError
 
-from .arrays import I32, I64, B, D, F
+from .arrays import I32, I64, B, D, F, runs_of
+from .segment import INK
 
-_INK, _PALE_INK = 0.4, 0.16  # coverage of what counts as ink, and of what does if it helps to close gaps
+_PALE_INK = 0.16  # coverage of what counts as ink if it helps to close gaps
 _MANY_GAPS = 0.015  # share of columns without ink that makes pale ink worth a try
 _MOST_ROWS = 16
 
@@ -76,14 +77,9 @@ class Traced:
 
 def find_runs(coverage: F, inked: B) -> Runs:
     """Runs of ``inked`` pixels, with edges placed by how much of the end pixels is covered."""
-    inked = inked.T
-    padded = np.zeros((inked.shape[0], inked.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = inked
-    step = np.diff(padded, axis=1)
-    column, top = np.nonzero(step > 0)
-    _, bottom = np.nonzero(step < 0)
+    column, top, bottom = runs_of(inked)
+    first = np.searchsorted(column, np.arange(inked.shape[1] + 1)).astype(np.int32)
     height = coverage.shape[0]
-    first = np.searchsorted(column, np.arange(inked.shape[0] + 1)).astype(np.int32)
     over = np.where(top > 0, coverage[np.maximum(top - 1, 0), column], 0)
     under = np.where(bottom < height, coverage[np.minimum(bottom, height - 1), column], 0)
     y0 = top + 0.5 - coverage[top, column] - over
@@ -103,12 +99,12 @@ def trace(coverage: F, kx: float, ky: float) -> Traced:
     label, long, marks, longest = _components(coverage > 0.3, kx, ky)
     if longest < 20 * kx:
         raise NoTrace(f"the longest connected ink is {longest / kx:.0f} mm wide; expected 20 mm or more of a lead.")
-    found = _trace(coverage, coverage > _INK, long[label], marks, kx, ky)
+    found = _trace(coverage, coverage > INK, long[label], marks, kx, ky)
     if _gaps(found) > _MANY_GAPS:
         label, long, _, _ = _components(coverage > _PALE_INK, kx, ky)
         pale = long[label]
         try:
-            again = _trace(coverage, (coverage > _INK) | (pale & (coverage > _PALE_INK)), pale, marks, kx, ky)
+            again = _trace(coverage, (coverage > INK) | (pale & (coverage > _PALE_INK)), pale, marks, kx, ky)
         except NoTrace:
             return found
         if len(again.rows) == len(found.rows) and _gaps(again) < 0.5 * _gaps(found):
