@@ -11,13 +11,14 @@ import numpy as np
 
 from ecg_image_kit.errors import EcgError
 
-from .arrays import I32, U8, D, F, runs_of
+from .arrays import I32, I64, U8, D, F, runs_of
 from .locate import local_paper
 
 INK = 0.4  # coverage of what counts as ink
 _PALEST_INK = 0.85  # of the paper's brightness
 _DARKEST_GRID = 0.9  # of the ink's darkness: what is darker all along a row or column is not grid
 _WIDEST_BREAK = 0.75  # mm, of a stroke, where a dot of the printer's head is dead
+_ONE_HEIGHT, _APART = 0.3, 3.0  # mm within which breaks are equally high; beyond which they are other strokes
 _LONG_STUMP, _SHORT_STUMP = 1.2, 0.3  # mm of the stroke on either side of it, beyond the pen's width
 
 
@@ -118,9 +119,9 @@ def _erase_rulings(coverage: F, kx: float, ky: float) -> I32:
 def join_breaks(coverage: F, ky: float) -> None:
     """Close gaps of under a millimetre in upright strokes, in place.
 
-    A dead dot of a thermal head, or a row that a scanner lost, cuts every QRS at one height, and what lies beyond is no
-    longer connected to its trace. Only ink whose both ends are taller than a pen's line is a stroke: letters and flat
-    traces that come near a QRS are not joined to it.
+    A dead dot of a thermal head, or a row that a scanner lost, cuts several strokes at one height, and what lies beyond
+    is no longer connected to its trace. Only ink whose both ends are taller than a pen's line is a stroke: letters and
+    flat traces that come near a QRS are not joined to it.
     """
     column, top, bottom = runs_of(coverage > INK)
     if column.size < 2:
@@ -131,11 +132,19 @@ def join_breaks(coverage: F, ky: float) -> None:
     ends = np.stack([tall[:-1], tall[1:]]) - pen
     broken = (column[1:] == column[:-1]) & (gap <= _WIDEST_BREAK * ky)
     broken &= (ends.max(axis=0) > _LONG_STUMP * ky) & (ends.min(axis=0) > _SHORT_STUMP * ky)
-    for k in np.flatnonzero(broken):
+    for k in _together(np.flatnonzero(broken), column, (bottom[:-1] + top[1:]) / 2, ky):
         # From two pixels inside either end: the last ones are partly covered.
         a, b = bottom[k] - 2, top[k + 1] + 1
         strip = coverage[a : b + 1, column[k]]
         np.maximum(strip, np.linspace(strip[0], strip[-1], strip.size, dtype=np.float32), out=strip)
+
+
+def _together(broken: I64, column: I64, middle: D, ky: float) -> I64:
+    """Those breaks at whose height there are others, in all three or more columns in at least two places."""
+    y, x = middle[broken], column[broken]
+    near = np.abs(y[:, None] - y[None, :]) < _ONE_HEIGHT * ky
+    apart = np.abs(x[:, None] - x[None, :]) > _APART * ky
+    return broken[(near.sum(axis=1) >= 3) & (near & apart).any(axis=1)]
 
 
 def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
