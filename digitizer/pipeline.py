@@ -30,7 +30,7 @@ from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
 from .report import POOR
 from .segment import Ink, NoInk, segment
-from .strips import FS, fit_strips
+from .strips import FS, first_sample, fit_strips
 from .trace import NoTrace, trace
 
 READERS = ("auto", "learned", "analytic")
@@ -284,9 +284,10 @@ def _reading(
         mv = ((strip.y - fit.y / ky) / strip.gain).astype(np.float32)
         seen = _bridged(fit.seen, int(np.ceil(0.4 / layout.speed * FS)) + 1)
         mv[~seen] = np.nan
-        count = round((strip.stop - strip.start) * FS)
+        first = first_sample(strip)
+        count = int(np.ceil(strip.stop * FS - 1e-6)) - first  # the sample at the very end is the next window's
         strips.append(placed)
-        traces.append(Trace(placed, strip.start, FS, mv[:count]))
+        traces.append(Trace(placed, first / FS, FS, mv[:count]))
         weights.append((float(np.mean(seen[:count])), fit.residual))
     pulses = tuple(replace(p, x=p.x + ox, y=p.y + oy) for p in layout.pulses)
     sheet = replace(layout, strips=tuple(strips), pulses=pulses, width=layout.width + ox, height=layout.height + oy)

@@ -49,8 +49,17 @@ class Track:
 
     @property
     def samples(self) -> int:
-        """One more than the record has in this window, so that the trace reaches the window's end."""
-        return max(3, round((self.strip.stop - self.strip.start) * FS) + 1)
+        """As many as are printed: to the window's very end, which the record has only if it goes on there."""
+        return max(3, int(np.floor(self.strip.stop * FS + 1e-6)) - first_sample(self.strip) + 1)
+
+    def x0(self, speed: float, kx: float) -> float:
+        """px of the first sample. Cells need not begin with one: a third of 10 s does not."""
+        return (self.strip.x + (first_sample(self.strip) / FS - self.strip.start) * speed) * kx
+
+
+def first_sample(strip: Strip) -> int:
+    """Number of the first of a record's samples at FS that lie in the strip's window."""
+    return int(np.ceil(strip.start * FS - 1e-6))
 
 
 def fit_strips(
@@ -63,14 +72,14 @@ def fit_strips(
         the strip could not be read); and the pen's width, px.
     """
     layout, kx, ky = calibration.layout, upright.kx, upright.ky
-    step, scale, cap = layout.speed * kx / FS, layout.gain * ky, calibration.cap * kx
+    scale, cap = layout.gain * ky, calibration.cap * kx
     every = _tracks(traced, layout, kx, ky)
     readable = [track.known.sum() >= _SHORTEST * kx for track in every]
     tracks = [track for track, ok in zip(every, readable, strict=True) if ok]
     if not tracks:
         return layout.strips, [_unread(track) for track in every], traced.pen
     windows = [_window(ink, traced, track, track.known) for track in tracks]
-    guesses = [_guess(traced, track, step, kx) for track in tracks]
+    guesses = [_guess(traced, track, layout.speed, kx) for track in tracks]
     fits, pen = refine.fit(windows, guesses, traced.pen, scale, cap)
     # Only now, with the traces and the pen known, can the rows' common beginning be fitted to a hundredth of a pixel,
     # and ink where traces cross be told apart.
@@ -150,14 +159,15 @@ def _names(traced: Traced, strips: tuple[Strip, ...], kx: float, ky: float) -> l
     return [np.array([x + left, y + top, x + right, y + bottom]).astype(np.int64) for x, y in places]
 
 
-def _guess(traced: Traced, track: Track, step: float, kx: float) -> refine.Guess:
+def _guess(traced: Traced, track: Track, speed: float, kx: float) -> refine.Guess:
     """First guess at a strip's samples, from the edges of its ink."""
     # The first and last column belong to the neighbouring strips as well.
     interior = track.known.copy()
     interior[[0, -1]] = False
     known = interior if interior.sum() > 10 else track.known
     y0, y1 = traced.runs.y0[track.path], traced.runs.y1[track.path]
-    return refine.guess(track.strip.x * kx, step, track.samples, y0, y1, known, track.first, traced.pen)
+    x0, step = track.x0(speed, kx), speed * kx / FS
+    return refine.guess(x0, step, track.samples, y0, y1, known, track.first, traced.pen)
 
 
 def _window(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -> refine.Window:
@@ -381,5 +391,5 @@ def _start(
         early = replace(track, first=track.first - _BARE, path=path, label=None)
         windows.append(_window(ink, traced, early, known, int(np.flatnonzero(known)[0])))
         y = fit.y[: int(length / step)]
-        guesses.append(refine.Guess(strip.x * kx, step, y, y, y))
+        guesses.append(refine.Guess(track.x0(layout.speed, kx), step, y, y, y))
     return refine.start_shift(windows, guesses, pen, layout.gain * ky, _BARE, calibration.cap * kx) if windows else 0.0

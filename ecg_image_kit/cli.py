@@ -36,6 +36,10 @@ examples:
       a folder of ECG files; the printed signals as WFDB and the label images beside each page
   ecg-image-gen --layout 6x2+1R --style random --dump-config > set.yaml;  ecg-image-gen --config set.yaml --out pages
       settings kept in a file
+  ecg-image-gen --src gan -n 1000 --class MI --hr 60-90 --sex F --age 40-60 --out pages
+      ECGs of nobody, with what is asked for; gan:pulse2pulse for another model
+  ecg-image-gen --src gan -n 1000 --records-only --write wfdb,csv,npz --out records
+      signals without pages
   ecg-image-gen --recipe photo,scan-grey --severity 0.2-0.8 --style random --format auto --out pages
       as phones and scanners see them, some well, some badly
   ecg-image-gen --recipe my.yaml --effect Crumple --effect "Perspective(tilt=[5, 20])" --out pages
@@ -109,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _report(config, quiet) as (progress, exporting):
             summary = generate(config, progress, exporting=exporting)
         if not quiet:
-            print(_sentence(summary, time.perf_counter() - start))
+            print(_sentence(summary, time.perf_counter() - start, "record" if config.records_only else "page"))
         return 1 if summary.failures else 0
     except UsageError as error:
         return _fail(error, 2)
@@ -281,10 +285,10 @@ def _report(
             each.close()
 
 
-def _sentence(summary: Summary, seconds: float) -> str:
-    parts = [f"{summary.made} page{'' if summary.made == 1 else 's'} made in {summary.out}"]
+def _sentence(summary: Summary, seconds: float, what: str) -> str:
+    parts = [f"{summary.made} {what}{'' if summary.made == 1 else 's'} made in {summary.out}"]
     if summary.made:
-        parts.append(f"{summary.made / seconds:.1f} pages/s")
+        parts.append(f"{summary.made / seconds:.1f} {what}s/s")
     if summary.kept:
         parts.append(f"{summary.kept} were there already")
     if summary.failures:

@@ -26,7 +26,8 @@ AnyRecipe: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]  # names, a fi
 AnyEffect: TypeAlias = str | Mapping[str, Any] | Effect
 Reader: TypeAlias = Callable[[Any], Any]
 
-WRITES = ("json", "wfdb", "csv", *MASKS)
+RECORDS = ("wfdb", "csv", "npz")
+WRITES = ("json", *RECORDS, *MASKS)
 GROUPS = {
     "records": "where the ECGs come from",
     "sheet": "what is printed, and where; several values joined by commas: one is drawn for each page",
@@ -129,6 +130,19 @@ def _one(reader: Reader) -> Reader:
         return found
 
     return read
+
+
+def _span(low: float, high: float, unit: str) -> Reader:
+    """One number or range."""
+    read = _numbers(low, high, unit)
+
+    def one(value: Any) -> float | str:
+        found: float | str = read(value)
+        if isinstance(found, str) and "," in found:
+            raise ValueError(f"one number or one range, {low:g} to {high:g} {unit}")
+        return found
+
+    return one
 
 
 def _leads(value: Any) -> str:
@@ -245,7 +259,16 @@ class Config:
     download: bool = field(default=False, metadata=_about(
         "records", _yes_no, "", "fetch missing records into --root first (ptbxl; at most -n of them)", outcome=False))
     n: int | None = field(default=None, metadata=_about(
-        "records", _whole(1), "N", "at most this many records (ecgsyn: exactly; it has no end of its own)", flag="-n"))
+        "records", _whole(1), "N", "at most this many records (ecgsyn, gan: exactly; they have no end of their own)",
+        flag="-n"))
+    label: str | None = field(default=None, metadata=_about(
+        "records", _text, "CLASS", "of gan: diagnostic class, NORM, MI, STTC, CD, HYP or AF", flag="--class"))
+    hr: str | float | None = field(default=None, metadata=_about(
+        "records", _span(10, 350, "beats per minute"), "BPM", "of gan: heart rate, e.g. 60-90"))
+    sex: str | None = field(default=None, metadata=_about(
+        "records", _one(_names(("F", "M"))), "F|M", "of gan: sex"))
+    age: str | float | None = field(default=None, metadata=_about(
+        "records", _span(0, 150, "years"), "YEARS", "of gan: age, e.g. 40-60"))
 
     layout: Names = field(default="auto", metadata=_about(
         "sheet", _names(("auto", "random", *NAMES), r"\d{1,2}x\d{1,2}(\+\dR)?", " or ROWSxCOLUMNS[+kR]"), "NAME",
@@ -309,8 +332,10 @@ class Config:
     quality: int = field(default=92, metadata=_about("files", _whole(1, 100), "Q", "of jpg and webp, 1 to 100"))
     write: Names = field(default="json", metadata=_about(
         "files", _write, "KINDS",
-        f"truth beside each image: json (with the samples in .npz) always; also {', '.join(WRITES[1:])}, or masks (all "
-        f"of {', '.join(MASKS)})"))
+        f"truth beside each image: json (with the samples in .npz) always; also wfdb, csv, {', '.join(MASKS)}, or "
+        f"masks (all of {', '.join(MASKS)}). With --records-only: some of {', '.join(RECORDS)}"))
+    records_only: bool = field(default=False, metadata=_about(
+        "files", _yes_no, "", "write the records themselves (in --write's form, else wfdb) and no pages"))
     export: Names | None = field(default=None, metadata=_about(
         "files", _names(tuple(EXPORTS)), "KINDS",
         f"also write the truth of all pages for other tools, at the end: {', '.join(EXPORTS)}", outcome=False))

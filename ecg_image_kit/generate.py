@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .config import Config, flag_of
+from .config import RECORDS, Config, flag_of
 from .errors import EcgError, ImplausibleAmplitude, UsageError
 from .export import export
-from .page import FORMATS, MASKS, Page
+from .page import FORMATS, MASKS, Page, write_record
 from .plan import RESERVED, Item, Sheet, check, draw, items, plan, prepare, source_of, split, suffix
 from .record import atomic_write
 from .sources import Source
@@ -117,7 +117,8 @@ def generate(
     rows: list[Row] = []
     made = kept = 0
     try:
-        with closing(_results(Job(config, source, out), items(config, source), _known(out), workers)) as results:
+        job = (RecordJob if config.records_only else Job)(config, source, out)
+        with closing(_results(job, items(config, source), _known(config, out), workers)) as results:
             for result in results:
                 rows += result.rows
                 made += result.made
@@ -202,6 +203,31 @@ class Job:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class RecordJob(Job):
+    """The same for ``--records-only``: the record's files, and last the .json with what is known of it."""
+
+    def make(self, item: Item, tell: Callable[[str], None], begun: Mapping[str, Sequence[str]]) -> Result:
+        path = self.out / f"{item.stem}.json"
+        row = replace(self._failure(item, EcgError()), image=path.name, status="ok", error="")
+        if path.exists():
+            return Result((row,), int(item.stem in begun))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ImplausibleAmplitude)
+            try:
+                _check_deaths(begun.get(item.stem, ()))
+                tell(item.stem)
+                record = prepare(self.config, self.source.load(item.name))
+                if self.config.leads:
+                    record = record.select(split(self.config.leads))
+                write_record(record, path, [kind for kind in split(self.config.write) if kind in RECORDS] or ["wfdb"])
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one record, the others are made
+                return Result((self._failure(item, error),))
+        return Result((replace(row, warning="; ".join(dict.fromkeys(_line(w.message) for w in caught))),), 1)
+
+
 def _check_deaths(deaths: Sequence[str]) -> None:
     """Raise EcgError if two workers died: the first may have been unlucky."""
     if len(deaths) < 2:
@@ -262,7 +288,7 @@ def _open_folder(config: Config) -> Path:
             f"--out {config.out!r} cannot be made ({error.strerror}); expected a folder. Give another --out."
         ) from None
     settings = out / SETTINGS
-    there = _images(out)
+    there = _finished(config, out)
     if not config.resume:
         for image in there:
             _remove(image)
@@ -315,12 +341,19 @@ def _images(out: Path) -> list[Path]:
     return [out / f"{stem}.{kind}" for stem in stems for kind in FORMATS if f"{stem}.{kind}" in names]
 
 
+def _finished(config: Config, out: Path) -> list[Path]:
+    """The files that stand for what has been made."""
+    if config.records_only:
+        return sorted(path for path in out.glob("*.json") if path.name != SETTINGS)
+    return _images(out)
+
+
 def _remove(image: Path) -> None:
     for end in (image.suffix, ".json", ".npz", ".csv", ".hea", ".dat", *(f".{kind}.png" for kind in MASKS)):
         image.with_suffix(end).unlink(missing_ok=True)
 
 
-def _known(out: Path) -> dict[tuple[int, str], tuple[Row, ...]]:
+def _known(config: Config, out: Path) -> dict[tuple[int, str], tuple[Row, ...]]:
     """Rows of an earlier manifest, by (index, record), of those records whose pages are all there."""
     types = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(Row)}
     try:
@@ -328,7 +361,7 @@ def _known(out: Path) -> dict[tuple[int, str], tuple[Row, ...]]:
             rows = [Row(**{key: types[key](line[key]) for key in types}) for line in csv.DictReader(stream)]
     except (OSError, KeyError, ValueError, TypeError):
         return {}  # it only saves time: without it, records are read to see what is missing
-    there = {image.name for image in _images(out)}
+    there = {file.name for file in _finished(config, out)}
     groups = {key: tuple(group) for key, group in itertools.groupby(rows, lambda row: (row.index, row.record))}
     return {
         key: group for key, group in groups.items() if all(row.status == "ok" and row.image in there for row in group)

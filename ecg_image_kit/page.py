@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -493,8 +493,21 @@ def _encode(image: NDArray[np.uint8], suffix: str, quality: int = 92) -> bytes:
     return data.tobytes()
 
 
+def write_record(record: Record, path: Path, kinds: Sequence[str]) -> None:
+    """Write ``record`` as wfdb, csv, npz beside ``path`` (.json), and there what is known of it, when all else is."""
+    stem = path.with_suffix("")
+    if "wfdb" in kinds:
+        record.write_wfdb(stem, comments=_comments(record.meta))
+    if "csv" in kinds:
+        record.write_csv(_beside(stem, ".csv"))
+    if "npz" in kinds:
+        record.write_npz(_beside(stem, ".npz"))
+    about = {"record": record.name, "leads": record.leads, "fs": record.fs, "samples": record.mv.shape[1], "unit": "mV"}
+    atomic_write(path, (json.dumps({**about, **record.meta}, indent=1, default=_plain) + "\n").encode())
+
+
 def _comments(meta: Mapping[str, Any]) -> list[str]:
-    keys = ("source", "record", "synthetic", "derived", "printed_from_s")
+    keys = ("source", "record", "synthetic", "generator", "derived", "printed_from_s", "age", "sex")
     return [f"{key}: {meta[key]}" for key in keys if key in meta]
 
 

@@ -18,15 +18,16 @@ import cv2
 import numpy as np
 
 from . import effects
-from .config import Config, Names, Numbers, spans_of
+from .config import RECORDS, Config, Names, Numbers, spans_of
 from .effects import Effect
 from .errors import UsageError
 from .layout import SHEETS, Layout, auto_name
-from .page import Page
+from .page import MASKS, Page
 from .record import STANDARD_LEADS, Record
 from .render import Style, render
 from .sources import Source, open_source
 
+MAKERS = ("ecgsyn", "gan")  # sources without an end of their own
 RESERVED = ("config", "manifest")  # stems of the files that lie beside the pages
 
 
@@ -117,9 +118,20 @@ def suffix(config: Config, sheet: Sheet) -> str:
 
 def check(config: Config) -> None:
     """Raise UsageError for what no record could be printed with, before the first is read."""
-    if config.src == "ecgsyn" and config.n is None:
+    kind = config.src.partition(":")[0]
+    if kind in MAKERS and config.n is None:
         raise UsageError(
-            "-n is not given; source ecgsyn makes as many records as asked for. Give -n, for example -n 100."
+            f"-n is not given; source {kind} makes as many records as asked for. Give -n, for example -n 100."
+        )
+    if config.records_only:
+        if drawn := [name for name in split(config.write) if name in MASKS]:
+            raise UsageError(f"--write {','.join(drawn)} with --records-only; expected some of {', '.join(RECORDS)}.")
+        if config.export:
+            raise UsageError(f"--export {config.export} needs pages, and --records-only makes none. Leave one out.")
+        return
+    if "npz" in split(config.write):
+        raise UsageError(
+            "--write npz is for --records-only; beside a page, .npz holds the samples of its traces. Leave it out."
         )
     named = [name for name in split(config.layout) if name not in ("auto", "random")] or ["1x1"]
     rhythm = split(config.rhythm) if config.rhythm else STANDARD_LEADS
@@ -139,7 +151,11 @@ def source_of(config: Config) -> Source:
         from .sources.ptbxl import parse_filter
 
         options.update(parse_filter(f"{config.filter or ''} {f'id={config.ids}' if config.ids else ''}"))
-    if config.src == "ecgsyn":  # it makes its records, so it has a use for these
+    asked = {"label": config.label, "sex": config.sex}
+    spans = {"hr": config.hr, "age": config.age}
+    options.update({key: value for key, value in asked.items() if value is not None})
+    options.update({key: spans_of(str(value))[0] for key, value in spans.items() if value is not None})
+    if config.src.partition(":")[0] in MAKERS:  # they make their records, so they have a use for these
         options.update(n=config.n, seed=config.seed)
     if config.download:
         options.update(download=True, limit=config.n)

@@ -58,7 +58,7 @@ def test_names_and_options(tmp_path):
         ("ptbxl", {"root": tmp_path, "download": True, "colour": 1}, "no option colour; it has .*folds.*limit"),
         ("wfdb", {"path": tmp_path / "none"}, "no such record or folder"),
         ("ptbxxl", {}, f"unknown source 'ptbxxl'; expected one of {', '.join(source_names())}"),
-        ("gan", {}, "source 'gan' is not available yet"),
+        ("gan", {"colour": 1}, "source 'gan' has no option colour"),
         ("some/where", {}, "no file or folder 'some/where'"),
         ("record.hea", {}, "no file or folder 'record.hea'"),
     ):

@@ -45,6 +45,9 @@ _SOURCES = {
     "ecgsyn": ("ecgsyn", "Ecgsyn"),
     **_READERS,
 }
+# Sources of other packages of this project, which know this one, not the other way round: name -> where they are found
+# if asked for. What follows a colon (gan:pulse2pulse) is their ``model``.
+_PLUGINS = {"gan": "synth.source:Gan"}
 # In a mixed folder the first kind present wins: an index.csv beside .hea files is not a record.
 _BY_SUFFIX = {
     **dict.fromkeys((".hea", ".dat", ".mat"), "wfdb"),
@@ -55,7 +58,7 @@ _XML_ROOTS = {"RestingECG": "muse", "restingecgdata": "philips", "AnnotatedECG":
 
 def source_names() -> tuple[str, ...]:
     """The names ``open_source`` knows."""
-    return tuple(_SOURCES)
+    return (*_SOURCES, *_PLUGINS)
 
 
 def open_source(src: str, **options: Any) -> Source:
@@ -65,6 +68,11 @@ def open_source(src: str, **options: Any) -> Source:
     ``ptbxl`` also takes ``download=True`` with ``limit`` (how many records to fetch) and ``url``.
     Raises UsageError for an unknown name, a missing path, or an option which the source does not have.
     """
+    kind, _, model = src.partition(":")
+    if kind in _PLUGINS:
+        if model:
+            options["model"] = model
+        return _make(kind, _plugin(kind), options)
     if src in _SOURCES:
         kind = src
         if kind in _READERS and "root" in options:
@@ -84,12 +92,29 @@ def open_source(src: str, **options: Any) -> Source:
     else:
         make = getattr(importlib.import_module(f".{module_name}", __package__), class_name)
         known = set(inspect.signature(make).parameters)
+    return _make(kind, make, options, known)
+
+
+def _make(kind: str, make: Any, options: dict[str, Any], known: set[str] | None = None) -> Source:
+    known = set(inspect.signature(make).parameters) if known is None else known
     if unknown := sorted(set(options) - known):
         raise UsageError(
             f"source {kind!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}."
         )
     source: Source = make(**options)
     return source
+
+
+def _plugin(kind: str) -> Any:
+    """The class behind a name of _PLUGINS. Raises UsageError if its package is not there."""
+    module_name, class_name = _PLUGINS[kind].split(":")
+    package = module_name.partition(".")[0]
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise UsageError(f"source {kind!r} comes with package {package}, which is not installed. Install it.") from None
 
 
 def _options(kind: str) -> set[str]:
@@ -113,11 +138,10 @@ def _kind_of(src: str) -> str:
         )
     if path.with_name(path.name + ".hea").is_file():  # a WFDB record is named without its suffix
         return "wfdb"
-    if src == "gan":
-        raise UsageError(f"source 'gan' is not available yet; choose one of {', '.join(_SOURCES)}, or a path.")
     if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"no file or folder {src!r}. Check the path, or choose one of {', '.join(_SOURCES)}.")
-    raise UsageError(f"unknown source {src!r}; expected one of {', '.join(_SOURCES)}, or the path of a file or folder.")
+        raise UsageError(f"no file or folder {src!r}. Check the path, or choose one of {', '.join(source_names())}.")
+    names = ", ".join(source_names())
+    raise UsageError(f"unknown source {src!r}; expected one of {names}, or the path of a file or folder.")
 
 
 def _kind_of_folder(folder: Path) -> str:
