@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_image_kit.errors import EcgError
-from ecg_image_kit.warp import Homography
+from ecg_image_kit.warp import Homography, Mesh
 
 from .arrays import U8, D, F
+from .lines import Departures, measure, unevenness
 
 PX_PER_MM = (1.7, 26.0)  # 43 to 660 dpi
 _GIVEN_WITHIN = 0.03  # of a pitch that the caller knows
@@ -25,7 +26,8 @@ _BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
 _FLAT_SHARE = 0.8  # of the grid that a flat map explains, at least, if the sheet is flat
 _FLAT_BEND = {1.0: 0.012, 5.0: 0.04}  # mm, at most, for lines so many mm apart
-_LESS_BENT = 0.7
+_LESS_BENT = 0.7  # of another map's bend, at most, of a map that is preferred to it
+_EVEN = 0.015  # mm, RMS, by which lines may be off before they are followed
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
 
@@ -47,6 +49,7 @@ class Grid:
         bend_mm: the part of the residual in which neighbouring places agree: the sheet's, not noise.
         share: of the grid whose phase the map explains, 0 to 1.
         period_mm: of the lines that were fitted: 1 or 5.
+        uneven: true mm -> mm of the flat map, if they differ: the paper or the scanner ran unevenly.
     """
 
     px_to_mm: Homography
@@ -58,6 +61,7 @@ class Grid:
     bend_mm: float = 0.0
     share: float = 1.0
     period_mm: float = 1.0
+    uneven: Mesh | None = None
 
     @property
     def flat(self) -> bool:
@@ -126,7 +130,7 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     bands = [_bands(side) for side in sides]
     pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
     fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
-    ((ux, uy), x_offset, x_off), ((vy, vx), y_offset, y_off) = fits
+    ((ux, uy), x_offset, x_off, x_lines), ((vy, vx), y_offset, y_off, y_lines) = fits
     tilt = float(np.rad2deg(np.arctan2(-vx, vy)))
     skew = float(np.rad2deg(np.arctan2(uy, ux))) - tilt
     if abs(tilt) > _MAX_TILT or abs(skew) > _MAX_SKEW:
@@ -138,7 +142,10 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     px = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
     residual, bend = (float(np.hypot(x, y)) for x, y in zip(x_off[:2], y_off[:2], strict=True))
     share, period = min(x_off.share, y_off.share), 1.0 if pitch.minor else 5.0
-    return Grid(warp, px, tilt, residual, pitch.evidence, pitch.contrast, bend, share, period)
+    grid = Grid(warp, px, tilt, residual, pitch.evidence, pitch.contrast, bend, share, period)
+    if x_lines is None or y_lines is None or max(x_lines.rms, y_lines.rms) < _EVEN:
+        return grid
+    return replace(grid, uneven=unevenness(x_lines, y_lines, warp, (width, height)))
 
 
 def _locate_small(image: U8, px_per_mm: float | None, shrink: int) -> Grid:
@@ -272,8 +279,8 @@ def _longest_fit(heights: D, candidates: D, full: D) -> int:
     return best
 
 
-def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, _Off]:
-    """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x; the residual and the bend in mm.
+def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, _Off, Departures | None]:
+    """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x, and how far they are off that.
 
     Local phases at the lines' frequency, in windows along each band, are unwrapped and fitted by a plane, robustly.
     Sharp to a few 1e-5 because the windows span the page.
@@ -308,8 +315,12 @@ def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, _Off]:
     rms, share = np.sqrt(np.sum(w * rest**2) / np.sum(w)), np.sum(weight * np.cos(rest)) / np.sum(weight)
     off = _Off(float(rms) * in_mm, _agreed(rest, w) * in_mm, float(share))
     if pitch.minor:
-        return vector, offset + _major_phase(dark, vector, offset), off
-    return *_line_fit(bands, vector, offset), off
+        return vector, offset + _major_phase(dark, vector, offset), off, None
+    # A local phase sees these few lines badly among text and separators; each by itself is sharper.
+    vector, offset, lines = measure(profiles, y, vector, offset)
+    if lines is not None:
+        off = off._replace(residual=lines.noise, bend=lines.left)
+    return vector, offset, off, lines
 
 
 def _agreed(rest: D, weight: D) -> float:
@@ -354,42 +365,6 @@ def _weights(amplitude: D) -> D:
             raise GridNotFound("grid lines in one direction only. Check that the image is a flat ECG on grid paper.")
         cap = np.percentile(seen, 80)
     return np.minimum(amplitude, cap)
-
-
-def _line_fit(bands: _Bands, vector: D, offset: float) -> tuple[D, float]:
-    """Vector and offset from the lines' own positions: every 5 mm line's centroid in every band, fitted by a plane.
-
-    Done for grids without 1 mm lines, whose few lines a local phase sees badly among text and separators.
-    """
-    reach = 0.45 / vector[0]  # px
-    size = bands.profiles.shape[1]
-    lines = np.arange(np.ceil(offset / 5 + 1e-6), (vector[0] * size + offset) / 5) * 5.0
-    span = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
-    found = []
-    for profile, row in zip(*bands, strict=True):
-        at = (lines - offset - vector[1] * row) / vector[0]
-        at = at[(at > span[-1] + 1) & (at < size - span[-1] - 2)]
-        if not at.size:
-            continue
-        index = np.round(at).astype(int)[:, None] + span
-        window = profile[index]
-        above = np.clip(window - np.minimum(window[:, :1], window[:, -1:]), 0, None)
-        window = above * (np.abs(index - at[:, None]) <= reach)
-        mass = window.sum(axis=1)
-        ok = mass > 0.3 * max(float(np.median(mass)), 1e-6)
-        centre = (window * index).sum(axis=1)[ok] / mass[ok]
-        mm = vector[0] * centre + vector[1] * row + offset
-        found.append(np.stack([centre, np.full(centre.size, row), mm - 5 * np.round(mm / 5)], axis=1))
-    x, y, error = np.concatenate(found).T if found else np.empty((3, 0))
-    if x.size < 12:
-        return vector, offset
-    a = np.stack([x - x.mean(), y - y.mean(), np.ones_like(x)], axis=1)
-    plane = np.zeros(3)
-    for spread in (0.3, 0.15, 0.1, 0.1):  # mm
-        rest = error - a @ plane
-        w = np.exp(-0.5 * (rest / spread) ** 2)
-        plane += np.linalg.solve((a * w[:, None]).T @ a + np.diag([1e-9, 1e-9, 1e-12]), (a * w[:, None]).T @ rest)
-    return vector - plane[:2], float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * y.mean()))
 
 
 def _major_phase(dark: F, vector: D, offset: float) -> float:

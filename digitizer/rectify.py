@@ -35,12 +35,12 @@ class Upright:
 
 
 def rectify(image: U8, grid: Grid) -> Upright:
-    """Undo tilt and skew. A page that is straight to 0.1 px over its whole width is passed on untouched."""
+    """Undo tilt, skew and unevenness. A page that is straight to 0.1 px over its width is passed on untouched."""
     height, width = image.shape[:2]
     kx, ky = grid.px_per_mm
     m = grid.px_to_mm.matrix
     drift = max(abs(m[0, 1]) * height * kx, abs(m[1, 0]) * width * ky)
-    if drift < 0.1:
+    if drift < 0.1 and grid.uneven is None:
         return Upright(image, 1 / m[0, 0], 1 / m[1, 1], Homography(np.eye(3)), grid.px_to_mm)
     # New px = mm * pitch, moved so that all of the old image is inside.
     scale = Homography.affine(kx, 0, 0, 0, ky, 0)
@@ -50,9 +50,13 @@ def rectify(image: U8, grid: Grid) -> Upright:
     low, high = np.floor(moved.min(axis=0)), np.ceil(moved.max(axis=0))
     forward = Homography.affine(1, 0, -low[0], 0, 1, -low[1]).matrix @ forward
     size = (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1)
+    if grid.uneven is not None:
+        to_mm = Homography.affine(1 / kx, 0, low[0] / kx, 0, 1 / ky, low[1] / ky)
+        to_source = Chain((to_mm, grid.uneven, grid.px_to_mm.inverse))
+        return Upright(through(image, to_source, size, 1.0), kx, ky, to_source, to_mm)
     upright = cv2.warpPerspective(image, forward, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    to_source = Homography(forward).inverse
-    return Upright(np.asarray(upright, np.uint8), kx, ky, to_source, Homography(m @ to_source.matrix))
+    back = Homography(forward).inverse
+    return Upright(np.asarray(upright, np.uint8), kx, ky, back, Homography(m @ back.matrix))
 
 
 def at_pitch(image: U8, upright: Upright, px_per_mm: float) -> Upright:
