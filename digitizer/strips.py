@@ -21,7 +21,7 @@ FS = 500.0  # samples per second of the fit
 _SHORTEST = 3.0  # mm of ink of its own that a strip must have to be read
 _ON_NAME = 3.0  # extra cost, mm, of ink where a lead's name stands
 _NAME_TRUST = 0.3  # weight of pixels there
-_NOISY = 0.1  # RMS error of coverage above which the rows' ends tell where they begin better than a fit of it does
+_NOISY = 0.07  # RMS error of coverage above which the rows' ends tell where they begin better than a fit of it does
 _BARE = 3  # px before the rows' beginning that are looked at, too
 
 
