@@ -19,8 +19,8 @@ from .arrays import D
 PERIOD = 5.0  # mm
 # Of each pass: mm around where a line should be, in which its middle is looked for; mm beyond which a band says
 # something else than the line (a trace that runs along it); and how many lines agree with their neighbours.
-_PASSES = ((1.2, 0.5, 1.5), (0.7, 0.2, 1.0), (0.45, 0.12, 0.6))
-_ALONG = 18.0  # mm along a line over which bands are averaged
+_PASSES = ((1.2, 0.5, 1.5), (0.7, 0.2, 1.0), (0.45, 0.12, 0.45))
+_ALONG = 30.0  # mm along a line over which bands are averaged
 _NODE = 1.25  # mm between nodes of the map; finer than the lines, because control points are smoothed
 _LEAST = 12  # places in which lines must be seen
 
