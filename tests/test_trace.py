@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 import digitizer
 from digitizer import NoTrace, Reading
 from digitizer.metrics import plain_power
+from digitizer.segment import join_breaks
 from digitizer.trace import find_rows
-from ecg_image_kit import Layout, Page, Record, Style, render
+from ecg_image_kit import Layout, Page, Record, Style, open_source, render
 
 FS = 500.0
 F = NDArray[np.float32]
@@ -104,3 +105,42 @@ def test_letters_are_no_trace() -> None:
     page = render(record, Layout.named("3x4", ("II",), pulse="none"), Style(minor_width=0.05, major_width=0.1), 150)
     with pytest.raises(NoTrace, match=r"longest connected ink is \d+ mm wide"):
         digitizer.read(page.image)
+
+
+def test_strokes_that_a_dead_dot_has_cut_are_joined() -> None:
+    """A white line half a millimetre high cuts every R wave of a row; beyond it they would be lost."""
+    record = crossing(0.5, 0.35)
+    page = render(record, Layout.named("3x1", record.leads), Style(header="none"), 200)
+    strip = next(strip for strip in page.layout.strips if strip.lead == "II")
+    middle = round(float(page.mm_to_px(np.array([[0.0, strip.y - 4.0]]))[0, 1]))  # 0.4 mV above the row's level
+    image = page.image.copy()
+    image[middle - 2 : middle + 2] = 255
+    reading = digitizer.read(image)
+    assert np.nanmax(reading.record.lead("II")) == pytest.approx(page.record().lead("II").max(), abs=0.05)
+    assert db(page, reading, "II") > 24
+
+
+def test_a_gap_at_one_place_is_no_break() -> None:
+    """Two strokes end to end, such as an S wave above an R wave: nothing else is cut at that height."""
+    coverage = np.zeros((200, 400), np.float32)
+    coverage[20:90, 100:103] = coverage[94:180, 100:103] = 1.0
+    coverage[150:153, :] = 1.0
+    before = coverage.copy()
+    join_breaks(coverage, 8.0)
+    assert (coverage == before).all()
+    coverage[20:90, 300:303] = coverage[94:180, 300:303] = 1.0  # and now two are
+    join_breaks(coverage, 8.0)
+    assert coverage[20:180, [100, 101, 102, 300, 301, 302]].min() > 0.9
+    assert (coverage[:, 104:299] == before[:, 104:299]).all()
+
+
+@pytest.mark.parametrize("layout", ["4x3", "3x4"])
+def test_cells_that_begin_between_two_samples(layout: str) -> None:
+    """A third of ten seconds is no whole number of samples: time must not slip by half a one in the later cells."""
+    record = open_source("samples").load("00001")
+    page = render(record, Layout.named(layout, record.leads), Style(), 200)
+    reading = digitizer.read(page.image)
+    for strip in page.layout.strips:
+        truth, found = page.record().lead(strip.lead), reading.record.lead(strip.lead)
+        assert np.flatnonzero(np.isfinite(truth))[0] == np.flatnonzero(np.isfinite(found))[0]
+        assert db(page, reading, strip.lead) > 20
