@@ -144,7 +144,7 @@ def _together(broken: I64, column: I64, middle: D, ky: float) -> I64:
     y, x = middle[broken], column[broken]
     near = np.abs(y[:, None] - y[None, :]) < _ONE_HEIGHT * ky
     apart = np.abs(x[:, None] - x[None, :]) > _APART * ky
-    return broken[(near.sum(axis=1) >= 3) & (near & apart).any(axis=1)]
+    return np.asarray(broken[(near.sum(axis=1) >= 3) & (near & apart).any(axis=1)], np.int64)
 
 
 def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
