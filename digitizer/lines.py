@@ -18,8 +18,9 @@ from .arrays import D
 
 PERIOD = 5.0  # mm
 # Of each pass: mm around where a line should be, in which its middle is looked for; mm beyond which a band says
-# something else than the line (a trace that runs along it); and how many lines agree with their neighbours.
-_PASSES = ((1.2, 0.5, 1.5), (0.7, 0.2, 1.0), (0.45, 0.12, 0.45))
+# something else than the line (a trace that runs along it); over how many lines their departures are averaged, because
+# drawings have them on whole pixels.
+_PASSES = ((1.2, 0.5, 1.5), (0.7, 0.2, 1.0), (0.45, 0.12, 1.0))
 _ALONG = 30.0  # mm along a line over which bands are averaged
 _NODE = 1.25  # mm between nodes of the map; finer than the lines, because control points are smoothed
 _LEAST = 12  # places in which lines must be seen
@@ -34,7 +35,7 @@ class Departures:
         rows: (bands,) px along the lines.
         off: (bands, lines) mm by which each is beyond its place, smoothed along the lines; 0 in the mean.
         noise: RMS mm of what single bands say otherwise.
-        left: RMS mm of what neighbouring bands say otherwise alike.
+        left: RMS mm of what neighbouring bands of neighbouring lines say otherwise alike.
     """
 
     at: D
@@ -83,12 +84,14 @@ def measure(profiles: D, rows: D, vector: D, offset: float) -> tuple[D, float, D
             normal = np.einsum("ijk,ijl,ij->kl", a, a, w) + np.diag([1e-9, 1e-9, 1e-12])
             plane = np.linalg.solve(normal, np.einsum("ijk,ij,ij->k", a, error, w))
             rest = error - a @ plane
-            top, below = (cv2.GaussianBlur(v, (0, 0), beside, sigmaY=smooth) for v in (w * rest, w))
-            # Where a line is hardly seen, it is where its own other parts and its neighbours are.
-            off = top / (below + 0.02)
+            off = np.zeros_like(rest)
+            for _again in range(2):  # the second time, what the first smoothed away
+                top, below = (cv2.GaussianBlur(v, (0, 0), beside, sigmaY=smooth) for v in (w * (rest - off), w))
+                # Where a line is hardly seen, it is where its own other parts and its neighbours are.
+                off += top / (below + 0.02)
     left = (error - a @ plane - off) * (w > 0.3)
-    both = (w[:-2] > 0.3) & (w[2:] > 0.3)
-    common = float(np.mean((left[:-2] * left[2:])[both])) if both.any() else 0.0
+    both = (w[:-2, :-1] > 0.3) & (w[2:, 1:] > 0.3)
+    common = float(np.mean((left[:-2, :-1] * left[2:, 1:])[both])) if both.any() else 0.0
     noise = float(np.sqrt(np.sum(w * left**2) / np.sum(w)))
     vector = np.array([vector[0] - plane[0], vector[1] - plane[1]])
     offset = float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * rows.mean()))

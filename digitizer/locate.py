@@ -27,7 +27,7 @@ _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
 _FLAT_SHARE = 0.8  # of the grid that a flat map explains, at least, if the sheet is flat
 _FLAT_BEND = {1.0: 0.012, 5.0: 0.04}  # mm, at most, for lines so many mm apart
 _LESS_BENT = 0.7  # of another map's bend, at most, of a map that is preferred to it
-_EVEN = 0.015  # mm, RMS, by which lines may be off before they are followed
+_EVEN = 0.025  # mm, RMS, by which lines may be off before they are followed
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
 
 

@@ -109,7 +109,7 @@ def _tracks(traced: Traced, layout: Layout, kx: float, ky: float) -> list[Track]
     single = slim(runs, traced.pen, ky)
     out = []
     for strip, label in zip(layout.strips, _names(traced, layout.strips, kx, ky), strict=True):
-        first = max(0, int(np.floor(strip.x * kx + 0.5)))
+        first = int(np.clip(np.floor(strip.x * kx + 0.5), 0, width - 2))  # where a sheet is cut off, beyond the image
         last = int(np.ceil((strip.x + (strip.stop - strip.start) * layout.speed) * kx - 0.5)) + 1
         last = min(width, max(last, first + 2))
         extra = np.zeros(runs.column.size)
