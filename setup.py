@@ -64,7 +64,7 @@ setup(
         "ecg_image_kit": ["py.typed"],
         "ecg_image_kit.samples": ["*.csv", "**/*.hea", "**/*.dat"],
         "digitizer": ["py.typed", "weights/*.onnx", "weights/*.json"],
-        "synth": ["py.typed"],
+        "synth": ["py.typed", "weights/*.onnx", "weights/*.json", "weights/*.npz"],
     },
     include_package_data=False,
     install_requires=[

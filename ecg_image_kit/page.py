@@ -306,7 +306,7 @@ class Page:
             atomic_write(_beside(stem, f".{kind}.png"), _encode(self.mask(kind), "png"))
         for form in filter(None, record.split(",")):
             if form == "wfdb":
-                self.record().write_wfdb(stem, comments=_comments(self.meta))
+                self.record().write_wfdb(stem, comments=header_comments(self.meta))
             elif form == "csv":
                 self.record().write_csv(_beside(stem, ".csv"))
             else:
@@ -497,7 +497,7 @@ def write_record(record: Record, path: Path, kinds: Sequence[str]) -> None:
     """Write ``record`` as wfdb, csv, npz beside ``path`` (.json), and there what is known of it, when all else is."""
     stem = path.with_suffix("")
     if "wfdb" in kinds:
-        record.write_wfdb(stem, comments=_comments(record.meta))
+        record.write_wfdb(stem, comments=header_comments(record.meta))
     if "csv" in kinds:
         record.write_csv(_beside(stem, ".csv"))
     if "npz" in kinds:
@@ -506,8 +506,12 @@ def write_record(record: Record, path: Path, kinds: Sequence[str]) -> None:
     atomic_write(path, (json.dumps({**about, **record.meta}, indent=1, default=_plain) + "\n").encode())
 
 
-def _comments(meta: Mapping[str, Any]) -> list[str]:
-    keys = ("source", "record", "synthetic", "generator", "derived", "printed_from_s", "age", "sex")
+def header_comments(meta: Mapping[str, Any]) -> list[str]:
+    """Lines for a WFDB header: where a record came from, and that it is nobody's if it is."""
+    keys = (
+        *("source", "record", "synthetic", "generator", "derived", "printed_from_s"),
+        *("label", "heart_rate", "age", "sex"),
+    )
     return [f"{key}: {meta[key]}" for key in keys if key in meta]
 
 

@@ -64,6 +64,18 @@ def test_train_digitizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert done["page"].layout.name == "6x2"
 
 
+def test_train_gan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    done = execute(
+        "train_gan.ipynb", tmp_path, monkeypatch, STEPS=2, BATCH=2, WIDTH=1, SAMPLES=2500, OUT="made", MODEL="wavegan"
+    )
+    made = tmp_path / "made"
+    assert json.loads((made / "weights" / "wavegan.json").read_text("utf-8"))["steps"] == 2
+    assert "wavegan-000000: 12 leads of 5 s, Einthoven residual 0 mV" in done["stdout"]
+    assert "the same again: True" in done["stdout"] and "# synthetic: True" in (made / "wavegan-000000.hea").read_text()
+    assert len(done["shown"]) == 3 and len(done["records"]) == 4
+
+
 def test_digitize_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = execute("digitize_folder.ipynb", tmp_path, monkeypatch, PAGES=1, RECIPE="clean", OUT="made")
     text = done["stdout"]
@@ -95,5 +107,5 @@ def test_kept_clean(path: Path) -> None:
     assert "".join(cells_of(path, "markdown")[:1]).startswith("# ")
 
 
-def test_both_are_there() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["digitize_folder", "train_digitizer"]
+def test_all_are_there() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["digitize_folder", "train_digitizer", "train_gan"]

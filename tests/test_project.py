@@ -19,7 +19,7 @@ import ecg_image_kit
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ecg_image_kit", "digitizer", "synth")
 # Modules that may import torch: networks, and what trains them.
-TRAINING = ("train.py", "model.py", "export.py", "wavegan.py", "pulse2pulse.py", "image_gan.py")
+TRAINING = ("train.py", "model.py", "export.py", "wavegan.py", "pulse2pulse.py", "image_gan.py", "fit_encoder.py")
 COMMANDS = {"ecg-image-gen": "ecg_image_kit.cli", "ecg-digitize": "digitizer.cli"}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -368,7 +368,7 @@ def test_dicom_picture(shared_data: Path) -> None:
     own, drawn, reading = dicom_snr(shared_data)
     print(f"plain SNR {own:.2f} dB against the file, {drawn:.2f} dB against what was drawn of it")
     assert len(reading.record.leads) == 12
-    assert own > 7 and drawn > 19
+    assert own > 7 and drawn > 18
 
 
 def test_real_scans_are_read_or_refused(shared_data: Path) -> None:

@@ -1,0 +1,298 @@
+"""Beats: ECGs from a model of their parts, drawn with numpy alone, hundreds per second and of any length.
+
+An ECG is described by its rhythm (see synth.rhythm), the shape of its beats on a common clock (synth.morphology) in
+principal components for P, QRS and ST-T, how the beats vary, and the texture around them (synth.texture). All of that
+is one row of numbers; ``synth.fit_beats`` learns their joint density (synth.density) from real records, and how likely
+each label, sex and age are for such a row. A condition is then fulfilled as Bayes' rule says: rows are drawn from the
+density, given the heart rate, and one of many is chosen by its probability of label, sex and age.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from ecg_image_kit.errors import UsageError
+
+from . import rhythm, texture
+from .condition import CLASSES, LEADS8, Condition
+from .density import SCORES, Density, from_normal
+from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
+
+Floats: TypeAlias = NDArray[np.float64]
+
+WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
+FORMAT = 1
+SECONDS = (2.0, 86_400.0)
+CANDIDATES = 100  # rows that a condition chooses from: the rarest class is one in twenty
+DENSITY = ("shares", "hidden", "start", "out", "offset", "linear", "level")
+FINE = 0.5  # of the minor components' spread: drawn on their own they do not cancel where they should
+# The first columns of a row; principal components of P, QRS, ST-T and texture follow.
+NAMES = (
+    "log rr", "log spread", "chain", "ectopic", "early", "log p", "log q", "log r", "log t", "log qrs gain",
+    "log lead gain", "log t gain", "unsteady", "log p size", "log qrs size", "log t size",
+    "louder qrs", "louder qrs high", "louder waves",
+)  # fmt: skip
+# Kinds of record: what is between them does not exist.
+KINDS = ("P waves", "no P waves, irregular", "no P waves, regular")
+PARTS = ("p", "qrs", "t", "texture")
+FLOORS = np.array([0.015, 0.04, 0.03])  # mV; P, QRS and ST-T are described in units of their rms and this
+MAIN = {"p": 12, "qrs": 40, "t": 22, "texture": 24}  # components whose joint density is learned
+MINOR = {"p": 12, "qrs": 40, "t": 28, "texture": 16}  # more of them, drawn on their own: fine detail
+ECTOPIC_SPAN = (-0.16, 0.56)  # s around R
+ECTOPIC_QRS = (-0.09, 0.11)
+LOUDER = slice(NAMES.index("louder qrs"), NAMES.index("louder waves") + 1)
+ADAPTS = 0.2  # power of the interval before a beat that its ST-T follows: repolarisation adapts slowly
+
+
+@dataclass(frozen=True)
+class Traits:
+    """One ECG's description: what a row of numbers stands for.
+
+    intervals: (4,) s, see morphology.INTERVALS. shape: (8, SAMPLES) mV. gains: SDs of the beats' QRS over all leads, of
+    each lead's QRS, of T; fractions.
+    """
+
+    rhythm: rhythm.Rhythm
+    irregular: bool
+    intervals: Floats
+    shape: Floats
+    gains: tuple[float, float, float]
+    texture: texture.Texture
+    meant: Floats  # the numbers called NAMES and the mean power of the texture's bands, before calibration
+
+
+class Beats:
+    """A Generator (see synth.condition). Fast, and bytes are the same on every machine with the same numpy.
+
+    Args:
+        arrays: as ``synth.fit_beats`` writes them.
+        sha256: of the file they came from.
+
+    Raises UsageError if something is missing in them.
+    """
+
+    name = "beats"
+    fs = texture.FS
+    conditions = ("label", "hr", "sex", "age")
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: str = "") -> None:
+        expected = {
+            "format", "quantiles", "scores", "minor_quantiles", *DENSITY, "calibration", "textures", "coupling",
+            "label", "sex", "age", "ectopic_mean", "ectopic_basis", "ectopic_sd", "columns",
+            *(f"{part}_{what}" for part in PARTS for what in ("mean", "basis")),
+        }  # fmt: skip
+        if missing := sorted(expected - set(arrays)):
+            raise UsageError(f"weights of 'beats' lack {', '.join(missing)}; expected what synth.fit_beats writes.")
+        if int(arrays["format"]) != FORMAT:
+            raise UsageError(f"weights of 'beats' are of format {int(arrays['format'])}; expected {FORMAT}. Fit again.")
+        a = {key: np.asarray(value, np.float64) for key, value in arrays.items() if value.dtype.kind in "fi"}
+        d = len(NAMES) + sum(MAIN.values())
+        if a["hidden"].shape[0] != d or a["quantiles"].shape != (SCORES.size, d):
+            raise UsageError(
+                f"weights of 'beats' have rows of {a['hidden'].shape[0]} numbers; expected {d}. Fit again."
+            )
+        self.sha256 = sha256
+        self._a = a
+        self._density = Density(**{key: a[key] for key in DENSITY})
+        self._plain = np.tile(SCORES[:, None], (1, sum(MINOR.values())))
+
+    @classmethod
+    def load(cls, path: str | Path = WEIGHTS) -> Beats:
+        """The model of a file. Raises UsageError if it is not there or is something else."""
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{path}: cannot be read as weights ({error}); expected a file of synth.fit_beats."
+            ) from None
+        return cls(arrays, hashlib.sha256(data).hexdigest())
+
+    def sample(
+        self, rngs: Sequence[np.random.Generator], seconds: float, condition: Condition
+    ) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+        """(len(rngs), 8, round(seconds 500)) mV and what is known of each: label, hr, sex, age.
+
+        Raises UsageError for less than 2 s or more than a day.
+        """
+        if not SECONDS[0] <= seconds <= SECONDS[1]:
+            raise UsageError(f"{seconds:g} s; expected {SECONDS[0]:g} to {SECONDS[1]:g} s.")
+        count = round(seconds * self.fs)
+        out = np.empty((len(rngs), len(LEADS8), count), np.float32)
+        known = []
+        for mv, rng in zip(out, rngs, strict=True):
+            mv[:], _, meta = self._draw(rng, condition, count)
+            known.append(meta)
+        return out, known
+
+    def _draw(
+        self, rng: np.random.Generator, condition: Condition, count: int
+    ) -> tuple[NDArray[np.float32], Traits, dict[str, Any]]:
+        of_row, of_rest = rng.spawn(2)
+        row, kind, meta = self._row(of_row, condition)
+        traits = self._traits(row, kind, of_rest, meta["hr"])
+        return self._render(of_rest, traits, count), traits, meta
+
+    # Choosing a row
+
+    def _row(self, rng: np.random.Generator, condition: Condition) -> tuple[Floats, int, dict[str, Any]]:
+        """(columns,) normal scores that fulfil the condition, their kind, and what is known of the ECG."""
+        asked = set(condition.asked)
+        n = CANDIDATES if asked - {"hr"} else 1
+        table, scores = self._a["quantiles"][:, 0], self._a["scores"][:, 0]
+        if condition.hr is None:
+            z, kind = self._density.draw(rng, n)
+            hr = 60.0 / np.exp(np.interp(z[:, 0], scores, table))
+        else:
+            low, high = condition.hr
+            a, b = (float(ndtr(np.interp(np.log(60.0 / v), table, scores))) for v in (high, low))
+            u = rng.random(n)
+            if b - a > 0.002:
+                first = ndtri(a + (b - a) * u)
+                hr = np.clip(60.0 / np.exp(np.interp(first, scores, table)), low, high)
+            else:  # rarer than the model knows: any rate is as good
+                hr = low + (high - low) * u
+                first = np.interp(np.log(60.0 / hr), table, scores)
+            z, kind = self._density.draw(rng, n, first)
+        features = _features(z, kind)
+        labels = self._labels(features)
+        female = _logistic(features @ self._a["sex"])
+        age, age_sd = features @ self._a["age"][:-1], float(self._a["age"][-1])
+        weight = np.ones(n)
+        if condition.label is not None:
+            weight *= labels[:, CLASSES.index(condition.label)]
+        if condition.sex is not None:
+            weight *= female if condition.sex == "F" else 1 - female
+        if condition.age is not None:
+            low, high = condition.age
+            weight *= ndtr((high + 0.5 - age) / age_sd) - ndtr((low - 0.5 - age) / age_sd) + 1e-12
+        k = int(np.searchsorted(np.cumsum(weight) / weight.sum(), rng.random())) if n > 1 else 0
+        k = min(k, n - 1)
+        u = rng.random(3)
+        if condition.label is not None:
+            label: str | None = condition.label
+        else:
+            label = (*CLASSES, None)[int(np.searchsorted(np.cumsum(labels[k])[:-1], u[0], side="right"))]
+        sex = condition.sex or ("F" if u[1] < female[k] else "M")
+        low, high = condition.age or (18.0, 95.0)
+        a, b = (float(ndtr((v - age[k]) / age_sd)) for v in (low, high))
+        years = age[k] + age_sd * float(ndtri(np.clip(a + (b - a) * u[2], 1e-9, 1 - 1e-9)))
+        return z[k], int(kind[k]), {
+            "label": label, "hr": float(hr[k]), "sex": sex, "age": float(np.clip(np.round(years), low, high))
+        }  # fmt: skip
+
+    def _labels(self, features: Floats) -> Floats:
+        """(n, classes + 1) probabilities; the last column is none of the classes."""
+        logits = features @ self._a["label"]
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        out: Floats = odds / odds.sum(axis=1, keepdims=True)
+        return out
+
+    # From a row to a signal
+
+    def _traits(self, z: Floats, kind: int, rng: np.random.Generator, hr: float) -> Traits:
+        a = self._a
+        row = from_normal(z[None], a["quantiles"], a["scores"])[0]
+        meant = row[: len(NAMES)].copy()
+        row[: len(NAMES)] += a["calibration"][: len(NAMES)]
+        of = dict(zip(NAMES, row[: len(NAMES)], strict=True))
+        minor = from_normal(rng.standard_normal((1, sum(MINOR.values()))), a["minor_quantiles"], self._plain)[0]
+        parts: list[Floats] = []
+        at, more = len(NAMES), 0
+        for part in PARTS:
+            main, fine = row[at : at + MAIN[part]], minor[more : more + MINOR[part]]
+            fine = fine if part == "texture" else FINE * fine
+            flat = a[f"{part}_mean"] + np.concatenate([main, fine]) @ a[f"{part}_basis"]
+            if part == "texture":
+                bands = flat.reshape(-1, len(LEADS8)).mean(axis=1)
+                flat = flat + np.repeat(a["calibration"][len(NAMES) :], len(LEADS8))
+            else:  # a combination of components hardly ever has the size that it should have
+                size = np.sqrt(max(float(np.exp(2 * of[f"log {part} size"])) - FLOORS[len(parts)] ** 2, 0.0))
+                flat = flat * size / max(float(np.sqrt(np.mean(flat**2))), 1e-6)
+            parts.append(flat.reshape(-1, len(LEADS8)))
+            at, more = at + MAIN[part], more + MINOR[part]
+        shape = join([part.T for part in parts[:3]])
+        if kind > 0:
+            shape = without_p(shape)
+        intervals = np.exp(np.array([of["log p"], of["log q"], of["log r"], of["log t"]]))
+        rr = 60.0 / hr
+        # At rates that no training record had, ST-T goes on shortening with the cube root of RR (Fridericia).
+        intervals[3] *= min(1.0, rr / float(np.exp(of["log rr"]))) ** (1 / 3)
+        return Traits(
+            rhythm.Rhythm(rr, float(np.exp(of["log spread"])), of["chain"], of["ectopic"], of["early"]),
+            irregular=kind == 1,
+            intervals=intervals,
+            shape=shape,
+            gains=tuple(float(np.exp(of[f"log {which} gain"])) for which in ("qrs", "lead", "t")),  # type: ignore[arg-type]
+            texture=texture.Texture(parts[3], max(of["unsteady"], 0.0), row[LOUDER]),
+            meant=np.concatenate([meant, bands]),
+        )
+
+    def _render(self, rng: np.random.Generator, traits: Traits, count: int) -> NDArray[np.float32]:
+        seconds = count / self.fs
+        coupling = (float(self._a["coupling"][0]), float(self._a["coupling"][1]))
+        r, kinds = rhythm.draw(rng, traits.rhythm, traits.irregular, coupling, seconds)
+        shapes, times = beats_of(rng, traits, r)
+        if "V" in kinds:
+            score = rng.standard_normal(self._a["ectopic_sd"].size) * self._a["ectopic_sd"]
+            other = (self._a["ectopic_mean"] + score @ self._a["ectopic_basis"]).reshape(len(LEADS8), SAMPLES)
+            where = np.array([kind == "V" for kind in kinds])
+            shapes[where], times[where] = other, np.linspace(*ECTOPIC_SPAN, SAMPLES)
+        phase = texture.phases(r, kinds, traits.intervals, ECTOPIC_QRS, count)
+        rest = texture.draw(rng, traits.texture, self._a["textures"], phase, count)
+        return (lay(shapes, times, r, self.fs, count) + rest).astype(np.float32)
+
+
+def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Floats, Floats]:
+    """(beats, 8, SAMPLES) mV and (beats, SAMPLES) s relative to R of each, no two quite alike."""
+    n = r.size
+    breath = float(rng.uniform(0.18, 0.35))  # Hz
+    wave = np.sqrt(2) * np.sin(2 * np.pi * (breath * r + rng.uniform()))
+    all_leads, one_lead, t_gain = traits.gains
+
+    def varied(sd: float, leads: int) -> Floats:
+        """Half of it follows the breath, half is the beat's own."""
+        sign = rng.normal(size=(1, leads))
+        each: Floats = sd * (0.7 * sign * wave[:, None] + 0.7 * rng.standard_normal((n, leads)))
+        return each
+
+    qrs = 1 + varied(all_leads, 1) + varied(one_lead, len(LEADS8))
+    t = 1 + varied(t_gain, 1)
+    # Gains pass from P's to QRS's to T's where the pieces do.
+    at = np.arange(SAMPLES, dtype=np.float64)
+    to_qrs = np.clip((at - PIECES[1][0]) / (PIECES[0][1] - PIECES[1][0]), 0, 1)
+    to_t = np.clip((at - PIECES[2][0]) / (PIECES[1][1] - PIECES[2][0]), 0, 1)
+    gain = 1 + (qrs[:, :, None] - 1) * (to_qrs - to_t) + (t[:, :, None] - 1) * to_t
+    shapes: Floats = gain * traits.shape
+    return shapes, clocks(traits.intervals, r)
+
+
+def clocks(intervals: Floats, r: Floats) -> Floats:
+    """(beats, SAMPLES) s relative to R: ST-T of each follows the interval before it a little."""
+    rr = np.diff(r, prepend=r[0] - (np.diff(r).mean() if r.size > 1 else 0.8))
+    each = np.tile(intervals, (r.size, 1))
+    each[:, 3] *= np.clip((rr / rr.mean()) ** ADAPTS, 0.85, 1.15)
+    return clock(each)
+
+
+def _features(z: Floats, kind: NDArray[np.intp]) -> Floats:
+    """(n, features) that label, sex and age are told from: the row, squares of its first columns, its kind, and 1."""
+    squares = z[:, : len(NAMES)] ** 2 - 1
+    kinds = 3.0 * (kind[:, None] == np.arange(1, len(KINDS)))
+    return np.concatenate([z, squares, kinds, np.ones((z.shape[0], 1))], axis=1)
+
+
+def _logistic(x: Floats) -> Floats:
+    y: Floats = 1 / (1 + np.exp(-np.clip(x, -40, 40)))
+    return y

@@ -1,0 +1,534 @@
+"""fit_beats: learn the model of synth.beats from ECG records, in minutes on one core.
+
+python -m synth.fit_beats --data ptbxl:PTBXL_ROOT --out weights
+python -m synth.fit_beats --data ptbxl:PTBXL_ROOT wfdb:OTHER --skip-last 300 --out weights
+
+Writes ``beats.npz`` and its card ``beats.json`` to --out. Records need I, II and V1 to V6, 5 s at 100 Hz or more.
+Labels (see synth.labels), sex and age are used where a record has them; the others teach shape and rhythm all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from tqdm import tqdm
+
+from ecg_image_kit import __version__
+from ecg_image_kit.errors import EcgError, RecordError, UsageError
+from ecg_image_kit.record import Record, atomic_write
+from ecg_image_kit.sources import open_source
+
+from . import rhythm, texture
+from .beats import (
+    DENSITY,
+    ECTOPIC_SPAN,
+    FLOORS,
+    FORMAT,
+    KINDS,
+    MAIN,
+    MINOR,
+    NAMES,
+    PARTS,
+    Beats,
+    Floats,
+    _features,
+    _logistic,
+    clocks,
+)
+from .condition import CLASSES, LEADS8, Condition
+from .delineate import Delineation, delineate
+from .density import fit_density, quantiles, to_normal
+from .labels import classes_of
+from .morphology import SAMPLES, lay, split, to_clock, without_p
+
+FS = 500.0
+LONGEST = 10.0  # s, of which a record is described
+WINDOWS = 6  # of that length at most that a longer record is cut into
+LEAST_RECORDS = 30
+USUAL_PR = 0.16  # s; stands for the P wave's place where there is none
+UNCALIBRATED = ("log rr", "chain", "ectopic", "early")
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A real record's traits. row: (len(NAMES),). shape: (8, SAMPLES) mV. power: (bands, 8). likeness: of the leads per
+    band. ectopic: (8, SAMPLES) mV of its ectopic beats, or None; coupling of those, NaN without."""
+
+    row: Floats
+    kind: int
+    shape: Floats
+    power: Floats
+    likeness: Floats
+    ectopic: Floats | None
+    coupling: float
+    classes: frozenset[str]
+    female: float
+    age: float
+
+
+def describe(record: Record) -> Example:
+    """What the model learns from one record. Raises RecordError if it cannot be told."""
+    if not {"I", "II"} <= set(record.leads):
+        record = record.derive_limb_leads()
+    ecg = record.select(LEADS8).cut(0.0, LONGEST).resample(FS)
+    if np.isnan(ecg.mv).any():
+        raise RecordError(
+            f"record {record.name!r} has {int(np.isnan(ecg.mv).sum())} unknown samples (NaN); expected none in I, II "
+            "and V1 to V6. Leave it out, or cut it."
+        )
+    if ecg.duration < 5.0:
+        raise RecordError(f"record {record.name!r} has {ecg.duration:.3g} s; expected 5 s or more.")
+    spans = np.ptp(ecg.mv, axis=1)
+    if float(np.median(spans)) > 20 or float(spans.min()) < 0.02:
+        raise RecordError(
+            f"record {record.name!r}: leads span {spans.min():.3g} to {spans.max():.3g} mV; expected 0.02 to 20 mV. "
+            "Check its units."
+        )
+    d = delineate(ecg)
+    usual = np.array([kind != "V" for kind in d.kinds])
+    if not np.isfinite(d.t_offset) or usual.sum() < 3 or usual.mean() < 0.5 or not 25 < d.hr < 230:
+        raise RecordError(
+            f"record {record.name!r}: {usual.sum()} usual beats of {usual.size}, T until {d.t_offset:.3g} s; "
+            "expected 3 usual ones or more, half of all, and a T wave. Look at it."
+        )
+    if float(np.abs(d.beat).max()) > 8:
+        raise RecordError(f"record {record.name!r} has beats of {np.abs(d.beat).max():.3g} mV; expected up to 8 mV.")
+    mv = np.asarray(ecg.mv, np.float64)
+    has_p = bool(np.isfinite(d.p_onset))
+    pr = d.qrs_onset - d.p_onset if has_p else USUAL_PR
+    intervals = np.array([pr, max(-d.qrs_onset, 0.006), max(d.qrs_offset, 0.006), max(d.t_offset - d.qrs_offset, 0.1)])
+    beat = d.beat[[d.leads.index(lead) for lead in LEADS8]]
+    shape = to_clock(beat, d.beat_start, FS, intervals)
+    if not has_p:
+        shape = without_p(shape)  # what is left of fibrillatory waves there belongs to the texture
+
+    gains = _gains(mv, d, beat)
+    shapes = np.tile(shape, (len(d.kinds), 1, 1))
+    times = clocks(intervals, d.r_peaks)
+    other = np.linspace(*ECTOPIC_SPAN, SAMPLES)
+    true_ectopic, couplings = [], []
+    rr = np.diff(d.r_peaks)
+    for k in np.flatnonzero(~usual):
+        own = _window(mv, d.r_peaks[k], other)
+        own = own - own[:, :12].mean(axis=1, keepdims=True)
+        shapes[k], times[k] = own, other
+        early = rr[k - 1] / np.median(rr) if k > 0 else np.nan
+        size = float(np.abs(own).max() / np.abs(beat).max())
+        if 0.35 < early < 0.9 and 0.3 < size < 4:
+            true_ectopic.append(own)
+            couplings.append(early)
+    rest = mv - lay(shapes, times, d.r_peaks, FS, mv.shape[1])
+    phase = texture.phases(d.r_peaks, d.kinds, intervals, ECTOPIC_SPAN, mv.shape[1])
+    left, likeness = texture.measure(rest, phase)
+
+    # What is odd but not early is taken for an artefact, and its place for a usual beat's.
+    kinds = "".join("N" if kind == "V" and not true_ectopic else kind for kind in d.kinds)
+    beat_times = rhythm.measure(d.r_peaks, kinds)
+    irregular = not has_p and beat_times.spread > 0.07
+    row = np.array([
+        np.log(beat_times.rr), np.log(max(beat_times.spread, 1e-3)), beat_times.chain,
+        0.0 if irregular else beat_times.ectopic, 0.0 if irregular else beat_times.early,
+        *np.log(intervals), *np.log(np.maximum(gains, 1e-3)), left.unsteady, *np.log(sizes(shape)),
+        *left.louder,
+    ])  # fmt: skip
+    sex, age = record.meta.get("sex"), record.meta.get("age")
+    return Example(
+        row, 0 if has_p else 1 if irregular else 2, shape, left.power, likeness,
+        np.median(true_ectopic, axis=0) if true_ectopic else None,
+        float(np.median(couplings)) if couplings else np.nan,
+        classes_of(record.meta),
+        {"F": 1.0, "M": 0.0}.get(str(sex), np.nan),
+        float(age) if isinstance(age, (int, float)) else np.nan,
+    )  # fmt: skip
+
+
+def sizes(shape: Floats) -> Floats:
+    """(3,) mV: rms of P, QRS and ST-T over their leads, with a floor, so that noise is not blown up."""
+    return np.asarray(np.sqrt(np.array([np.mean(piece**2) for piece in split(shape)]) + FLOORS**2))
+
+
+def _window(mv: Floats, r: float, times: Floats) -> Floats:
+    at = np.clip((r + times) * FS, 0, mv.shape[1] - 1.0)
+    low = np.minimum(at.astype(int), mv.shape[1] - 2)
+    return np.asarray(mv[:, low] * (1 - (at - low)) + mv[:, low + 1] * (at - low))
+
+
+def _gains(mv: Floats, d: Delineation, beat: Floats) -> tuple[float, float, float]:
+    """SDs of the usual beats' sizes: QRS over all leads, QRS of a lead beyond that, T over all leads."""
+    start = round((d.qrs_onset - d.beat_start) * FS)
+    middle = round((d.qrs_offset - d.beat_start) * FS)
+    end = round((d.t_offset - d.beat_start) * FS)
+    n = mv.shape[1]
+    rows = []
+    for r, kind in zip(d.r_peaks, d.kinds, strict=True):
+        a = round((r + d.beat_start) * FS)
+        if kind == "N" and a >= 0 and a + beat.shape[1] <= n:
+            part = mv[:, a : a + beat.shape[1]]
+            rows.append(part - part[:, max(start - 8, 0) : start].mean(axis=1, keepdims=True))
+    if len(rows) < 4:
+        return 0.03, 0.03, 0.05
+    windows = np.stack(rows)
+    noise = float(np.median(np.diff(windows[:, :, :start], axis=2).std(axis=2))) / np.sqrt(2)
+
+    def spread(a: int, b: int) -> tuple[float, float]:
+        model = beat[:, a:b] - beat[:, a:b].mean(axis=1, keepdims=True)
+        energy = (model**2).sum(axis=1)
+        each = (windows[:, :, a:b] * model).sum(axis=2)  # (beats, leads)
+        common = each.sum(axis=1) / energy.sum()
+        weight = energy / energy.sum()
+        apart = ((each / np.maximum(energy, 1e-9) - common[:, None]) ** 2 * weight).sum(axis=1).mean()
+        floor = noise**2 / energy.sum()
+        own = np.sqrt(max(common.var() - floor, 1e-6))
+        return float(own), float(np.sqrt(max(apart - floor * energy.size, 1e-6)))
+
+    qrs, lead = spread(start, middle)
+    t, _ = spread(middle, max(end, middle + 10))
+    return min(qrs, 0.3), min(lead, 0.3), min(t, 0.4)
+
+
+def fit(
+    examples: Sequence[Example],
+    seed: int = 0,
+    epochs: int = 60,
+    draws: int = 300,
+    tell: Callable[[int, int], None] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """The arrays of ``Beats``. draws: ECGs that are drawn and measured to calibrate.
+
+    Raises UsageError for too few examples.
+    """
+    if len(examples) < LEAST_RECORDS:
+        raise UsageError(f"{len(examples)} usable records; expected {LEAST_RECORDS} or more.")
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0xBEA75]))
+    n = len(examples)
+    scaled = [[p / size for p, size in zip(split(e.shape), sizes(e.shape), strict=True)] for e in examples]
+    pieces = [np.stack(piece) for piece in zip(*scaled, strict=True)]
+    data = {
+        **{name: piece.transpose(0, 2, 1).reshape(n, -1) for name, piece in zip(PARTS, pieces, strict=False)},
+        "texture": np.stack([e.power for e in examples]).reshape(n, -1),
+    }
+    arrays: dict[str, NDArray[Any]] = {"format": np.array(FORMAT)}
+    main, minor = [np.stack([e.row for e in examples])], []
+    for part in PARTS:
+        mean, basis, score = _components(data[part], MAIN[part] + MINOR[part])
+        arrays[f"{part}_mean"], arrays[f"{part}_basis"] = mean.astype(np.float32), basis.astype(np.float16)
+        main.append(score[:, : MAIN[part]])
+        minor.append(score[:, MAIN[part] :])
+    x = np.concatenate(main, axis=1)
+    arrays["columns"] = np.array([*NAMES, *(f"{part} {k}" for part in PARTS for k in range(MAIN[part]))])
+    arrays["quantiles"] = quantiles(x).astype(np.float32)
+    arrays["minor_quantiles"] = quantiles(np.concatenate(minor, axis=1)).astype(np.float32)
+    z = to_normal(x, rng)
+    kind = np.array([e.kind for e in examples], np.intp)
+    density = fit_density(z, kind, len(KINDS), rng, tell, epochs=epochs)
+    arrays.update({key: getattr(density, key).astype(np.float32) for key in DENSITY})
+    arrays["out"] = density.out.astype(np.float16)
+    arrays["scores"] = density.scores(rng, min(10_000, 20 * n)).astype(np.float32)
+    arrays["textures"] = _roots(np.stack([e.likeness for e in examples])).astype(np.float32)
+    arrays.update(_ectopics(examples))
+    features = _features(z, kind)
+    arrays["label"] = _fit_labels(features, [e.classes for e in examples]).astype(np.float32)
+    arrays["sex"] = _fit_sex(features, np.array([e.female for e in examples])).astype(np.float32)
+    arrays["age"] = _fit_age(features, np.array([e.age for e in examples])).astype(np.float32)
+    arrays["calibration"] = calibrate(arrays, rng, draws)
+    return arrays
+
+
+def calibrate(
+    arrays: Mapping[str, NDArray[Any]], rng: np.random.Generator, count: int = 300, rounds: int = 3
+) -> Floats:
+    """(names + bands,) to add to the first numbers of a row and to the texture's bands, so that what is drawn, once
+    described as a record is, is in the median what was meant.
+
+    A Gaussian density lets small parts of many components add up to a little movement where QRS should have ended, and
+    of each number's spread a part is noise of its measurement, which comes again.
+    """
+    fixed = [NAMES.index(name) for name in UNCALIBRATED]
+    seeds = rng.integers(2**63, size=count)
+    shift = np.zeros(len(NAMES) + texture.COUNT)
+    for _ in range(rounds):
+        model = Beats({**arrays, "calibration": shift})
+        errors = []
+        for seed in seeds:
+            mv, traits, _ = model._draw(np.random.default_rng(seed), Condition(), round(LONGEST * FS))
+            try:
+                found = describe(Record(LEADS8, mv, FS, "drawn"))
+            except EcgError:
+                continue
+            errors.append(np.concatenate([found.row, found.power.mean(axis=1)]) - traits.meant)
+            if found.kind > 0:
+                errors[-1][NAMES.index("log p")] = np.nan
+        if len(errors) < count / 2:
+            raise UsageError(
+                f"{count - len(errors)} of {count} ECGs drawn cannot be measured; expected few. Give more records."
+            )
+        step = np.nanmedian(np.array(errors), axis=0)
+        step[fixed] = 0.0
+        shift -= step
+    return shift
+
+
+def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:
+    """Mean, basis (count, columns) and scores (records, count); zeros where there are fewer records than components."""
+    mean = x.mean(axis=0)
+    u, s, axes = np.linalg.svd(x - mean, full_matrices=False)
+    k = min(count, s.size)
+    basis = np.zeros((count, x.shape[1]))
+    score = np.zeros((x.shape[0], count))
+    basis[:k], score[:, :k] = axes[:k], u[:, :k] * s[:k]
+    return mean, basis, score
+
+
+def _roots(likeness: Floats) -> Floats:
+    """(bands, leads, leads) Cholesky factors of the usual correlations."""
+    mean = np.nanmean(likeness, axis=0)
+    mean = np.where(np.isfinite(mean), mean, np.eye(mean.shape[1]))
+    mean = 0.98 * mean + 0.02 * np.eye(mean.shape[1])
+    size = np.sqrt(np.einsum("kii->ki", mean))
+    return np.asarray(np.linalg.cholesky(mean / size[:, :, None] / size[:, None, :]))
+
+
+def _ectopics(examples: Sequence[Example], count: int = 16) -> dict[str, NDArray[Any]]:
+    shapes = [e.ectopic.ravel() for e in examples if e.ectopic is not None]
+    early = np.array([e.coupling for e in examples if np.isfinite(e.coupling)])
+    if len(shapes) < 5:  # none to learn from: a wide copy of the usual beat's mean will hardly ever be drawn
+        shapes = [np.mean([e.shape for e in examples], axis=0).ravel()] * 5
+    mean, basis, score = _components(np.stack(shapes), count)
+    return {
+        "ectopic_mean": mean.astype(np.float32),
+        "ectopic_basis": basis.astype(np.float16),
+        "ectopic_sd": score.std(axis=0).astype(np.float32),
+        "coupling": np.array([early.mean(), early.std()]) if early.size > 4 else np.array([0.65, 0.08]),
+    }
+
+
+def _fit_labels(features: Floats, classes: Sequence[frozenset[str]], ridge: float = 8.0) -> Floats:
+    """(features, classes + 1) of a multinomial logistic model; a record of two classes counts half for each."""
+    target = np.zeros((len(classes), len(CLASSES) + 1))
+    labelled = np.array([bool(c) for c in classes])
+    for row, names in zip(target, classes, strict=True):
+        for name in names:
+            # A rhythm and a diagnosis: the rhythm is what a page of it must show.
+            row[CLASSES.index(name)] = float(name == "AF") if "AF" in names else 1 / len(names)
+    if labelled.sum() < 20:
+        weights = np.zeros((features.shape[1], len(CLASSES) + 1))
+        weights[-1, -1] = 8.0
+        return weights
+    x, y = features[labelled], target[labelled]
+    penalty = np.full(x.shape[1], ridge)
+    penalty[-1] = 1e-3
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        w = flat.reshape(x.shape[1], -1)
+        logits = x @ w
+        log = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        value = -(y * log).sum() + 0.5 * (penalty[:, None] * w**2).sum()
+        slope = x.T @ (np.exp(log) - y) + penalty[:, None] * w
+        return float(value), slope.ravel()
+
+    start = np.zeros((x.shape[1], len(CLASSES) + 1))
+    start[-1] = np.log(y.mean(axis=0) + 1e-4)
+    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return np.asarray(found.x.reshape(x.shape[1], -1))
+
+
+def _fit_sex(features: Floats, female: Floats, ridge: float = 8.0) -> Floats:
+    known = np.isfinite(female)
+    if known.sum() < 20:
+        return np.zeros(features.shape[1])
+    x, y = features[known], female[known]
+    penalty = np.full(x.shape[1], ridge)
+    penalty[-1] = 1e-3
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        p = _logistic(x @ w)
+        value = -(y * np.log(p + 1e-12) + (1 - y) * np.log(1 - p + 1e-12)).sum() + 0.5 * (penalty * w**2).sum()
+        return float(value), x.T @ (p - y) + penalty * w
+
+    found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return np.asarray(found.x)
+
+
+def _fit_age(features: Floats, age: Floats, ridge: float = 60.0) -> Floats:
+    """(features + 1,): linear weights for years, and the SD of what they leave (by five folds)."""
+    known = np.isfinite(age)
+    if known.sum() < 20:
+        return np.concatenate([np.zeros(features.shape[1] - 1), [60.0, 18.0]])
+    x, y = features[known], age[known]
+    penalty = ridge * np.eye(x.shape[1])
+    penalty[-1, -1] = 1e-3
+
+    def solve(rows: NDArray[np.bool_]) -> Floats:
+        return np.asarray(np.linalg.solve(x[rows].T @ x[rows] + penalty, x[rows].T @ y[rows]))
+
+    fold = np.arange(y.size) % 5
+    left = np.concatenate([y[fold == k] - x[fold == k] @ solve(fold != k) for k in range(5)])
+    return np.append(solve(np.ones(y.size, bool)), max(float(left.std()), 3.0))
+
+
+# Reading, writing
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One of --data: KIND:PATH as open_source takes them, or a path; ``synthetic`` ones need none."""
+
+    text: str
+
+    def names(self) -> tuple[Any, list[str]]:
+        kind, colon, root = self.text.partition(":")
+        source = open_source(kind, root=root) if colon else open_source(self.text)
+        return source, list(source.names())
+
+
+def examples_of(
+    specs: Sequence[str], skip_last: int = 0, limit: int | None = None, quiet: bool = False
+) -> tuple[list[Example], list[tuple[str, str]], dict[str, int]]:
+    """Examples of all records but the first source's last ``skip_last``; (name, why) of those left out; how many were
+    used of each source.
+
+    Raises UsageError for sources that cannot be opened, or where nothing is left.
+    """
+    found: list[Example] = []
+    left_out: list[tuple[str, str]] = []
+    used: dict[str, int] = {}
+    for at, text in enumerate(specs):
+        source, names = Spec(text).names()
+        if at == 0 and skip_last:
+            if skip_last >= len(names):
+                raise UsageError(f"--skip-last {skip_last} of {len(names)} records in {text}; expected fewer.")
+            names = names[:-skip_last]
+        key = text.partition(":")[0] if ":" in text else "records"
+        for name in tqdm(names[:limit], desc=key, unit="record", disable=quiet):
+            before = len(found)
+            try:
+                record = source.load(name)
+                for k in range(min(max(int(record.duration / LONGEST + 1e-6), 1), WINDOWS)):
+                    found.append(describe(record.cut(k * LONGEST, (k + 1) * LONGEST)))
+            except EcgError as error:
+                left_out.append((name, str(error)))
+            used[key] = used.get(key, 0) + (len(found) > before)
+    return found, left_out, used
+
+
+def save(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], out: str | Path) -> Path:
+    """Write ``beats.npz`` and ``beats.json`` to the folder ``out``; the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    data = buffer.getvalue()
+    out = Path(out)
+    atomic_write(out / "beats.npz", data)
+    full = {**card, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    atomic_write(out / "beats.json", (json.dumps(full, indent=1) + "\n").encode())
+    return out / "beats.npz"
+
+
+def card_of(
+    examples: Sequence[Example], used: Mapping[str, int], left_out: int, seed: int, minutes: float, compute: str,
+    data: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What users of the weights should know."""
+    count = Counter(name for e in examples for name in e.classes)
+    return {
+        "name": "beats",
+        "what": "ECGs from rhythm, beats in principal components, their variation and texture; see synth/beats.py",
+        "output": "(8, samples) mV at 500 Hz, leads I, II, V1 to V6; any length from 2 s",
+        "conditions": list(Beats.conditions),
+        "data": data or "records of the user's own",
+        "records": dict(used),
+        "windows": len(examples),
+        "left_out": left_out,
+        "labelled": {name: count[name] for name in CLASSES},
+        "with_sex": int(sum(np.isfinite(e.female) for e in examples)),
+        "with_age": int(sum(np.isfinite(e.age) for e in examples)),
+        "semi_supervised": "unlabelled records teach the density; labels, sex and age are a model on top of it",
+        "seed": seed,
+        "minutes": round(minutes, 1),
+        "compute": compute,
+        "version": __version__,
+        "licence": "that of this project",
+    }
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UsageError(f"{message}. See {self.prog} --help.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = _Parser(
+        "python -m synth.fit_beats", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    add = p.add_argument
+    add(
+        "--data", nargs="+", required=True, metavar="KIND:PATH", help="ptbxl:DIR, wfdb:DIR, csv:DIR, npz:DIR, or a path"
+    )
+    add("--out", default="weights", metavar="DIR", help="folder for beats.npz and beats.json [%(default)s]")
+    add("--seed", type=int, default=0, help="of all that is random [0]")
+    add(
+        "--skip-last",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out the first source's last N records, to evaluate on",
+    )
+    add("--limit", type=int, metavar="N", help="records of each source at most [all]")
+    add("--epochs", type=int, default=60, metavar="N", help="of the density's training at most [60]")
+    add("--draws", type=int, default=300, metavar="N", help="ECGs drawn and measured to calibrate the intervals [300]")
+    add("--about", default="", metavar="TEXT", help="the data, their licence and source, for the card")
+    add("--compute", default="", metavar="TEXT", help="what it was trained on, for the card")
+    add("--quiet", action="store_true", help="print only errors")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0 done, 1 something failed, 2 wrong request."""
+    try:
+        options = parser().parse_args(argv)
+        for name, least in (("seed", 0), ("skip_last", 0), ("limit", 1), ("epochs", 1), ("draws", 8)):
+            value = getattr(options, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
+        begin = time.monotonic()
+        examples, left_out, used = examples_of(options.data, options.skip_last, options.limit, options.quiet)
+        for name, why in left_out:
+            print(f"left out {name}: {why}", file=sys.stderr)
+        with tqdm(total=options.epochs, desc="density", unit="epoch", disable=options.quiet) as bar:
+            arrays = fit(
+                examples,
+                options.seed,
+                options.epochs,
+                options.draws,
+                lambda done, _: (bar.update(done - bar.n), None)[1],
+            )
+        minutes = (time.monotonic() - begin) / 60
+        card = card_of(examples, used, len(left_out), options.seed, minutes, options.compute, options.about)
+        path = save(arrays, card, options.out)
+        if not options.quiet:
+            print(f"{path}: {len(examples)} records, {len(left_out)} left out, {minutes:.1f} min")
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (EcgError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

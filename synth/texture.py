@@ -1,0 +1,165 @@
+"""Texture: what an ECG holds besides its beats: wandering baseline, muscle, mains, atrial waves of fibrillation.
+
+Described per record by the power in bands of frequency and lead, and drawn as Gaussian noise of that power whose leads
+are correlated as they usually are in that band.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.signal import butter, sosfiltfilt
+
+Floats: TypeAlias = NDArray[np.float64]
+
+FS = 500.0  # Hz
+# Edges in Hz: close together where fibrillation has its peak and where recorders filter the mains.
+BANDS = np.array([
+    0.0, 0.15, 0.25, 0.35, 0.5, 0.75, 1.1, 1.6, 2.3, 3.2, 4.2, 5.2, 6.2, 7.4, 9.0, 11.5, 15.0, 20.0, 27.0, 36.0, 47.5,
+    52.5, 62.0, 80.0, 98.0, 102.0, 125.0, 148.0, 152.0, 180.0, 200.0, 220.0, 236.0, 250.0,
+])  # fmt: skip
+COUNT = BANDS.size - 1
+FLOOR = 1e-12  # mV^2 / Hz; a microvolt spread over 250 Hz is 4e-9
+CENTRES = np.concatenate([[0.1], np.sqrt(BANDS[1:-1] * BANDS[2:])])
+USUALLY_LOUDER = np.array([1.4, 1.4, 0.25])  # where a fast heart has no rest to compare with
+STEP = 250  # samples over which the loudness of muscle noise is taken
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Attributes:
+    power: (bands, leads) log10 mV^2 / Hz, beside the QRS complexes.
+    unsteady: SD of the muscle noise's log amplitude over time.
+    louder: log of how much louder the noise is in QRS than at rest, at 15 to 60 Hz and above, and above 15 Hz from P
+        to T. Beats that differ leave something there, and so do recorders that keep the waves and smooth between them.
+    """
+
+    power: Floats
+    unsteady: float
+    louder: Floats
+
+
+_FILTERS = [
+    butter(2, band, kind, fs=FS, output="sos") for band, kind in (((15.0, 60.0), "bandpass"), (60.0, "highpass"))
+]
+REST, WAVES, QRS, OTHER = range(4)  # phases of the heart's cycle
+
+
+def phases(r: Floats, kinds: str, intervals: Floats, ectopic: tuple[float, float], count: int) -> NDArray[np.int8]:
+    """(count,) which phase each sample at 500 Hz is in; see morphology.INTERVALS. Ectopic beats are OTHER."""
+    phase = np.zeros(count, np.int8)
+    p, q, to_offset, t = intervals
+    for what, start, stop in ((WAVES, -q - p, to_offset + t), (QRS, -q - 0.008, to_offset + 0.008)):
+        for at, kind in zip(r, kinds, strict=True):
+            if kind != "V":
+                phase[max(round((at + start) * FS), 0) : max(round((at + stop) * FS), 0)] = what
+    for at, kind in zip(r, kinds, strict=True):
+        if kind == "V":
+            phase[max(round((at + ectopic[0]) * FS), 0) : max(round((at + ectopic[1]) * FS), 0)] = OTHER
+    return phase
+
+
+def measure(rest: Floats, phase: NDArray[np.int8]) -> tuple[Texture, Floats]:
+    """Of (leads, samples) mV at 500 Hz without beats, and the phase of each sample: the texture, and correlations of
+    the leads, (bands, leads, leads). QRS is bridged, for there is more left of it than of anything else.
+    """
+    hidden = phase >= QRS
+    n = rest.shape[1]
+    t = np.arange(n)
+    x = rest - rest.mean(axis=1, keepdims=True)
+    if hidden.any() and not hidden.all():
+        x = np.stack([np.where(hidden, np.interp(t, t[~hidden], row[~hidden]), row) for row in x])
+    window = np.hanning(n + 2)[1:-1]
+    spectrum = np.fft.rfft(x * window, axis=1) * np.sqrt(2 / (FS * (window**2).sum()))
+    f = np.fft.rfftfreq(n, 1 / FS)
+    band = np.clip(np.searchsorted(BANDS, f, side="right") - 1, 0, COUNT - 1)
+    power = np.empty((COUNT, x.shape[0]))
+    likeness = np.empty((COUNT, x.shape[0], x.shape[0]))
+    share = 1 - float((hidden * window**2).sum() / (window**2).sum())
+    for k in range(COUNT):
+        part = spectrum[:, (band == k) & (f > 0)]
+        if part.shape[1] == 0:  # a short record knows nothing of the slowest
+            power[k], likeness[k] = np.nan, np.nan
+            continue
+        cross = (part @ part.conj().T).real / part.shape[1]
+        power[k] = np.diag(cross)
+        size = np.sqrt(np.maximum(power[k], FLOOR))
+        likeness[k] = cross / np.outer(size, size)
+        if BANDS[k] > 15:
+            power[k] /= max(share, 0.3)
+    known = np.flatnonzero(np.isfinite(power[:, 0]))
+    power = np.stack([np.interp(np.arange(COUNT), known, column[known]) for column in power.T], axis=1)
+    fast = x - gaussian_filter1d(x, 5.0, axis=1)
+    fast = np.where(hidden, np.nan, fast)[:, : n // STEP * STEP].reshape(x.shape[0], -1, STEP)
+    seen = np.isfinite(fast).sum(axis=2)
+    rms = np.sqrt(np.nansum(fast**2, axis=2) / np.maximum(seen, 1))
+    rms[seen < STEP / 4] = np.nan
+    usable = np.isfinite(rms).sum(axis=1) >= 4
+    unsteady = float(np.median(np.nanstd(np.log(rms[usable] + 1e-5), axis=1))) if usable.any() else 0.1
+    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, _louder(rest, phase)), likeness
+
+
+def _louder(rest: Floats, phase: NDArray[np.int8]) -> Floats:
+    logs = []
+    for sos in _FILTERS:
+        y = sosfiltfilt(sos, rest, axis=1) ** 2
+        logs.append([
+            0.5 * np.log(y[:, phase == k].mean() + 1e-9) if (phase == k).sum() > 100 else np.nan
+            for k in (REST, WAVES, QRS)
+        ])  # fmt: skip
+    (rest_mid, waves_mid, qrs_mid), (rest_high, waves_high, qrs_high) = logs
+    found = np.array([qrs_mid - rest_mid, qrs_high - rest_high, 0.5 * (waves_mid - rest_mid + waves_high - rest_high)])
+    return np.where(np.isfinite(found), found, USUALLY_LOUDER)
+
+
+def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArray[np.int8], count: int) -> Floats:
+    """(leads, count) mV at 500 Hz. roots: (bands, leads, leads), Cholesky factors of the correlations."""
+    leads, unsteady = texture.power.shape[1], texture.unsteady
+    # Longer than asked for: a Fourier sum returns to its beginning.
+    size = int(next_fast_len(count + 500, real=True))
+    low, share, bounds = _bins(size)
+    log = texture.power * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)
+    between = log[low].T * (1 - share) + log[low + 1].T * share
+    noise = rng.standard_normal((leads, between.shape[1], 2), dtype=np.float32).view(np.complex64)[..., 0]
+    spectrum = np.empty_like(noise)
+    for k in range(COUNT):
+        columns = slice(int(bounds[k]), int(bounds[k + 1]))
+        spectrum[:, columns] = roots[k].astype(np.float32) @ noise[:, columns]
+    spectrum *= np.exp(between).astype(np.float32)
+    spectrum[:, 0] = 0.0
+    edges = (0, round(15.0 * size / FS), round(60.0 * size / FS), spectrum.shape[1])
+    parts = np.zeros((3, *spectrum.shape), np.complex64)
+    for k in range(3):
+        parts[k, :, edges[k] : edges[k + 1]] = spectrum[:, edges[k] : edges[k + 1]]
+    slow, middle, fast = irfft(parts, size, axis=2)[..., :count].astype(np.float64)
+    # Outside QRS the mean power is what `power` says.
+    waves = float((phase == WAVES).mean() / max(float((phase <= WAVES).mean()), 1e-3))
+    base = -0.5 * np.log(waves * np.exp(2 * texture.louder[2]) + 1 - waves)
+    levels = base + np.array([[0.0, texture.louder[2], inner, texture.louder[2]] for inner in texture.louder[:2]])
+    gains = np.exp(uniform_filter1d(levels[:, phase], 7, axis=1))
+    out = middle * gains[0] + fast * gains[1]
+    if unsteady > 0:
+        knots = max(count // STEP + 3, 4)
+        steps = rng.standard_normal((leads + 1, knots))
+        steps = unsteady * (0.85 * steps[:1] + 0.85 * steps[1:]) - unsteady**2
+        places = np.arange(count) / STEP
+        at = places.astype(np.intp)
+        part = places - at
+        out *= np.exp(steps[:, at] * (1 - part) + steps[:, at + 1] * part)
+    return np.asarray(slow + out)
+
+
+@lru_cache(maxsize=8)
+def _bins(size: int) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:
+    """Of each frequency: the band centre below it, how far it is to the next one; and where each band begins."""
+    f = np.arange(size // 2 + 1) * FS / size
+    at = np.interp(np.log(np.maximum(f, 0.05)), np.log(CENTRES), np.arange(COUNT, dtype=np.float64))
+    low = np.minimum(at.astype(np.intp), COUNT - 2)
+    band = np.clip(np.searchsorted(BANDS, f, side="right") - 1, 0, COUNT - 1)
+    return low, at - low, np.searchsorted(band, np.arange(COUNT + 1))

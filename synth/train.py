@@ -1,0 +1,576 @@
+"""train: a GAN of ECGs on one's own records. Read it from top to bottom.
+
+python -m synth.train --model pulse2pulse --data wfdb:DIR --out run
+python -m synth.train --model pulse2pulse --data wfdb:DIR --out run --minutes 60     # goes on where it stopped
+torchrun --nproc-per-node 4 -m synth.train --model wavegan --data ptbxl:DIR wfdb:DIR2 --out run
+
+Writes to --out: ``checkpoint.pt`` (all that is needed to go on), ``log.csv``, ``losses.png``, and ``preview.png``, ECGs
+of the averaged generator on paper (``previews/`` keeps each). Then: python -m synth.export run --out weights
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import pickle
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecg_image_kit import EcgError, Layout, Record, Style, open_source, render
+from ecg_image_kit.errors import ImplausibleAmplitude, RecordError, UsageError
+
+from .arrange import ADAPTED, ARRANGEMENTS, Arrangement, arrangement
+from .condition import LEADS8
+from .image_gan import Discriminator, ImageGenerator
+from .pulse2pulse import PulseGenerator
+from .wavegan import Critic, WaveGenerator, gradient_penalty
+
+I16 = NDArray[np.int16]
+MODELS = ("pulse2pulse", "wavegan", "image")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is trained, on what, and how; each value's reason beside it. Published: Thambawita et al., 2021."""
+
+    model: str = "pulse2pulse"  # one of MODELS
+    data: tuple[str, ...] = ("samples",)  # sources of records with leads I, II, V1 to V6, each KIND or KIND:ROOT
+    out: str = "run"
+    scp: str = (
+        ""  # of ptbxl (and samples) only records with these codes or classes, such as NORM (published: normal ECGs)
+    )
+    skip_last: int = 0  # last records of the first source, which are never seen: for evaluation
+    drop_bad: bool = False  # leave out records that cannot be used, rather than stop at the first
+    samples: int = 5000  # of an ECG; published: 5000
+    fs: float = 500.0  # Hz
+    scale: float = 1.5  # mV. Signals are tanh(mV / scale), so that small waves are not tiny and nothing is cut off;
+    soft: bool = True  # published: mV / 6, hard. Of the image GAN, see arrange.
+    steps: int = 100_000  # of the generator; published: 2500 epochs of 7233 ECGs
+    batch: int = 32  # published
+    critic_steps: int = 5  # to one of the generator; published. Fewer learn faster at first. Image GAN: always 1
+    width: int = 50  # channels of the critic's first layer; published: 50 (204 M parameters); 8 to 16 are affordable
+    shuffle: int = 2  # samples, phase shuffle; published
+    penalty: float = 10.0  # on the critic's gradient; published
+    penalty_share: float = 1.0  # of the batch on which it is computed: a mean over fewer ECGs, and as much cheaper
+    rate: float = 1e-4  # Adam; published. Image GAN: 2e-4 is usual
+    beta1: float = 0.5  # published
+    beta2: float = 0.9  # published. Image GAN: 0.999 is usual
+    ema: float = 0.999  # of the generator's weights that are kept
+    arrangement: str = "fold"  # of the image GAN, one of arrange.ARRANGEMENTS
+    limit: float = ADAPTED  # mV that become white: the adapted range; the full one is arrange.FULL
+    features: int = 32  # channels of the image GAN's largest layers
+    patience: int = 0  # stop once the judge of the image GAN has found it no better for so many checks; 0: never
+    bf16: bool = True  # twice as fast on processors and GPUs that know it; weights and losses stay in float32
+    threads: int = 2  # of torch
+    seed: int = 0
+    minutes: float = math.inf  # to stop after, with a checkpoint
+    check: int = 250  # steps between checkpoints, and pictures
+
+
+# Data
+
+
+def load_data(config: Config) -> I16:
+    """(N, 8, samples) microvolts, held in memory: windows that do not overlap, of every record of every source.
+
+    Raises:
+        UsageError: no records. RecordError: one without a lead, too short, with unknown samples, or in wrong units
+        (unless ``drop_bad``; then it is left out, and how many is said).
+    """
+    windows: list[I16] = []
+    bad: list[str] = []
+    for k, spec in enumerate(config.data):
+        for source, name in _names(spec, config, config.skip_last if k == 0 else 0):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", ImplausibleAmplitude)
+                    windows += windows_of(source.load(name), config)
+            except (RecordError, ImplausibleAmplitude) as error:
+                if not config.drop_bad:
+                    raise RecordError(f"{spec}, record {name}: {error} --drop-bad leaves such records out.") from None
+                bad.append(f"{name}: {error}")
+    if bad:
+        print(f"{len(bad)} records left out, the first: {bad[0]}", file=sys.stderr)
+    if not windows:
+        raise UsageError(f"no records to train on in {', '.join(config.data)}. Check --data, --scp and --skip-last.")
+    return np.stack(windows)
+
+
+def _names(spec: str, config: Config, skip: int) -> Iterator[tuple[Any, str]]:
+    kind, _, root = spec.partition(":")
+    options: dict[str, Any] = {"root": root} if root else {}
+    if kind == "ptbxl":
+        options["fs"] = 500
+    every = open_source(kind, **options)
+    names = list(every.names())
+    if skip >= len(names):
+        raise UsageError(f"--skip-last {skip} of {len(names)} records of {spec}; expected fewer than it has.")
+    kept_out = set(names[len(names) - skip :])
+    chosen = config.scp and kind in ("ptbxl", "samples")
+    source = open_source(kind, **options, scp=tuple(config.scp.split(","))) if chosen else every
+    yield from ((source, name) for name in source.names() if name not in kept_out)
+
+
+def windows_of(record: Record, config: Config) -> list[I16]:
+    """A record's windows of (8, samples) microvolts. Raises RecordError."""
+    if missing := [lead for lead in LEADS8 if lead not in record.leads]:
+        raise RecordError(f"no lead {', '.join(missing)}; expected {', '.join(LEADS8)}.")
+    record = record.select(LEADS8).resample(config.fs)
+    count = record.mv.shape[1] // config.samples
+    if not count:
+        need = config.samples / config.fs
+        raise RecordError(f"{record.duration:g} s; expected {need:g} s or more ({config.samples} samples).")
+    mv = record.mv[:, : count * config.samples]
+    if unknown := int(np.isnan(mv).sum()):
+        raise RecordError(f"{unknown} unknown samples (NaN); expected none, for a network would learn nothing else.")
+    record.check_amplitude()  # a warning, which the caller makes an error
+    units = np.clip(np.round(mv * 1000), -32767, 32767).astype(np.int16)
+    return list(units.reshape(len(LEADS8), count, config.samples).transpose(1, 0, 2))
+
+
+# Networks
+
+
+def build(config: Config) -> tuple[nn.Module, nn.Module]:
+    """Generator and critic. Raises UsageError for a model, length, width or arrangement that is not possible."""
+    shape = {"leads": len(LEADS8), "samples": config.samples}
+    if config.model not in MODELS:
+        raise UsageError(f"--model {config.model!r}; expected one of {', '.join(MODELS)}.")
+    if config.model == "image":
+        planes, rows, columns = layout_of(config).shape
+        return ImageGenerator(planes, rows, columns, config.features), Discriminator(
+            planes, rows, columns, config.features
+        )
+    if config.width < 1:
+        raise UsageError(f"--width {config.width}; expected 1 or more channels (published: 50).")
+    critic = Critic(**shape, width=config.width, shuffle=config.shuffle)
+    return (PulseGenerator(**shape) if config.model == "pulse2pulse" else WaveGenerator(**shape)), critic
+
+
+def layout_of(config: Config) -> Arrangement:
+    return arrangement(config.arrangement, len(LEADS8), config.samples, config.fs, config.limit)
+
+
+def to_network(units: I16, config: Config) -> Tensor:
+    """(N, 8, samples) microvolts -> what the critic sees, in [-1, 1]."""
+    mv = units.astype(np.float32) / 1000
+    if config.model == "image":
+        layout = layout_of(config)
+        return torch.from_numpy(np.stack([layout.encode(one) for one in mv]))
+    x = torch.from_numpy(mv) / config.scale
+    return torch.tanh(x) if config.soft else x.clamp(-1, 1)
+
+
+def to_mv(raw: Tensor, config: Config) -> NDArray[np.float32]:
+    """What the generator gives (before tanh) -> (N, 8, samples) mV."""
+    if config.model == "image":
+        layout = layout_of(config)
+        return np.stack([layout.decode(one) for one in torch.tanh(raw.float()).numpy()])
+    mv = raw.float() * config.scale if config.soft else torch.tanh(raw.float()) * config.scale
+    return np.asarray(mv.clamp(-10, 10).numpy(), np.float32)
+
+
+def noise(generator: nn.Module, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """(count, ...) U(-1, 1), as the generator takes it."""
+    shape: tuple[int, ...] = generator.shape  # type: ignore[assignment]
+    return torch.rand(count, *shape, device=device) * 2 - 1
+
+
+# Training
+
+
+class Trainer:
+    """Two networks, their optimizers, and the average that is kept; ``step`` is one update of the generator."""
+
+    def __init__(self, config: Config, data: I16, device: torch.device, rank: int = 0, world: int = 1) -> None:
+        self.config, self.data, self.device, self.rank, self.world = config, data, device, rank, world
+        torch.manual_seed(config.seed)  # the same weights in all processes
+        generator, critic = build(config)
+        self.generator, self.critic = generator.to(device), critic.to(device)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.generator,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        )
+        betas = (config.beta1, config.beta2)
+        self.optimizers = [
+            torch.optim.Adam(net.parameters(), config.rate, betas) for net in (self.generator, self.critic)
+        ]
+        self.steps, self.seconds = 0, 0.0
+
+    def step(self) -> dict[str, float]:
+        """One of the generator after several of the critic; each process has its own ECGs and noise."""
+        config = self.config
+        rng = np.random.default_rng([config.seed, self.steps, self.rank])
+        torch.manual_seed(int(rng.integers(2**31)))  # so that a run that was stopped goes on as if it had not been
+        # An average of few weights is of those of the start: it begins short.
+        decay = min(config.ema, (1 + self.steps) / (10 + self.steps))
+        self.average.multi_avg_fn = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        figures = self._images(rng) if config.model == "image" else self._wasserstein(rng)
+        self.average.update_parameters(self.generator)
+        self.steps += 1
+        return figures
+
+    def _wasserstein(self, rng: np.random.Generator) -> dict[str, float]:
+        config, part = self.config, max(1, round(self.config.batch * self.config.penalty_share))
+        distance = penalty = torch.zeros(())
+        self.critic.requires_grad_(True)
+        for _ in range(config.critic_steps):
+            real = self._real(rng)
+            with torch.no_grad():
+                fake = self._fake()
+            with self._fast():
+                distance = (self.critic(real) - self.critic(fake)).float().mean()
+                penalty = gradient_penalty(self.critic, real[:part], fake[:part])
+            self._update(1, config.penalty * penalty - distance)
+        self.critic.requires_grad_(False)  # its weights' gradients are not wanted now
+        with self._fast():
+            score = self.critic(self._fake()).float().mean()
+        self._update(0, -score)
+        return {
+            "distance": float(distance.detach()),
+            "penalty": float(penalty.detach()),
+            "score": float(score.detach()),
+        }
+
+    def _images(self, rng: np.random.Generator) -> dict[str, float]:
+        """Cross-entropy, in the form that does not saturate (Goodfellow et al., 2014; Radford et al., ICLR 2016)."""
+        real = self._real(rng)
+        self.critic.requires_grad_(True)
+        with self._fast():
+            fake = self._fake()
+            said_real, said_fake = self.critic(real).float(), self.critic(fake.detach()).float()
+        # One-sided smoothing (Salimans et al., NeurIPS 2016) keeps the discriminator from certainty.
+        told = F.binary_cross_entropy_with_logits(said_real, torch.full_like(said_real, 0.9))
+        told = told + F.binary_cross_entropy_with_logits(said_fake, torch.zeros_like(said_fake))
+        self._update(1, told)
+        self.critic.requires_grad_(False)
+        with self._fast():
+            said = self.critic(fake).float()
+        fooled = F.binary_cross_entropy_with_logits(said, torch.ones_like(said))
+        self._update(0, fooled)
+        right = ((said_real > 0).float().mean() + (said_fake < 0).float().mean()) / 2
+        return {"discriminator": float(told.detach()), "generator": float(fooled.detach()), "told apart": float(right)}
+
+    def _fast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
+
+    def _real(self, rng: np.random.Generator) -> Tensor:
+        picked = rng.integers(len(self.data), size=self.config.batch)
+        return to_network(self.data[picked], self.config).to(self.device)
+
+    def _fake(self) -> Tensor:
+        with self._fast():
+            raw = self.generator(noise(self.generator, self.config.batch, self.device))
+        return torch.tanh(raw.float())
+
+    def _update(self, which: int, loss: Tensor) -> None:
+        optimizer = self.optimizers[which]
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.world > 1:  # by hand: DistributedDataParallel does not know a gradient's gradient
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            flat = torch.cat([grad.flatten() for grad in grads])
+            torch.distributed.all_reduce(flat)
+            for grad, mean in zip(grads, torch.split(flat / self.world, [g.numel() for g in grads]), strict=True):
+                grad.copy_(mean.view_as(grad))
+        optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "config": asdict(self.config), "step": self.steps, "seconds": self.seconds, "records": len(self.data),
+            "generator": self.generator.state_dict(), "critic": self.critic.state_dict(),
+            "average": self.average.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers],
+        }  # fmt: skip
+
+    def restore(self, saved: dict[str, Any], path: Path) -> None:
+        """Raises UsageError if ``saved`` is of another network."""
+        same = ("model", "samples", "width", "arrangement", "features", "limit", "scale", "soft", "fs")
+        before = saved["config"]
+        if other := [
+            f"{key} was {before[key]}, is {getattr(self.config, key)}"
+            for key in same
+            if before[key] != getattr(self.config, key)
+        ]:
+            raise UsageError(f"{path} holds another network: {'; '.join(other)}. Give another --out.")
+        for name in ("generator", "critic", "average"):
+            getattr(self, name).load_state_dict(saved[name])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.rate
+        self.steps, self.seconds = saved["step"], saved["seconds"]
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+        """(count, 8, samples) mV of the averaged generator."""
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            self.average.eval()
+            raw = self.average(noise(self.generator, count).to(self.device)).cpu()
+            self.average.train()
+        return to_mv(raw, self.config)
+
+
+def train(config: Config) -> Path:
+    """Train, going on from the checkpoint in ``config.out`` if there is one; returns the checkpoint's path.
+
+    Raises:
+        UsageError: a model, length or width that cannot be, no records, or another network's checkpoint in the way.
+        RecordError: a record that nothing can be learnt from.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if world > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.set_num_threads(config.threads)
+    _check(config)
+    build(config)  # complains before the data are read
+    trainer = Trainer(config, load_data(config), device, rank, world)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "checkpoint.pt"
+    if path.exists():
+        trainer.restore(load_checkpoint(path, device), path)
+    before, begin, first = trainer.seconds, time.time(), trainer.steps
+    mean: dict[str, float] = {}
+    best, waited, kept = math.inf, 0, trainer.steps if path.exists() else -1
+    with _bar(config.steps, trainer.steps, rank) as bar:
+        while trainer.steps < config.steps:
+            late = time.time() - begin > 60 * config.minutes or 0 < config.patience <= waited
+            stop = torch.tensor(float(late), device=device)
+            if world > 1:  # all stop at the same step, or some would wait for the others for ever
+                torch.distributed.broadcast(stop, 0)
+            if stop:
+                break
+            for key, value in trainer.step().items():
+                mean[key] = mean.get(key, value) + (value - mean.get(key, value)) / min(trainer.steps - first, 50)
+            bar(mean)
+            if rank == 0 and trainer.steps % config.check == 0:
+                trainer.seconds = before + time.time() - begin
+                kept = trainer.steps
+                judged = _keep(path, trainer, mean)
+                waited = 0 if judged < best else waited + 1
+                best = min(best, judged)
+    if rank == 0 and trainer.steps != kept:
+        trainer.seconds = before + time.time() - begin
+        _keep(path, trainer, mean)
+    if world > 1:
+        torch.distributed.destroy_process_group()
+    return path
+
+
+def _check(config: Config) -> None:
+    for name, low in (("batch", 1), ("steps", 1), ("critic_steps", 1), ("check", 1), ("skip_last", 0), ("samples", 2)):
+        if getattr(config, name) < low:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}; expected {low} or more.")
+    for name in ("scale", "limit", "fs", "rate"):
+        if not getattr(config, name) > 0:
+            raise UsageError(f"--{name} {getattr(config, name)}; expected more than 0.")
+    if not 0 < config.penalty_share <= 1:
+        raise UsageError(f"--penalty-share {config.penalty_share}; expected more than 0, at most 1.")
+    if config.arrangement not in ARRANGEMENTS:
+        raise UsageError(f"--arrangement {config.arrangement!r}; expected one of {', '.join(ARRANGEMENTS)}.")
+
+
+class _bar:
+    """Progress: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int, done: int, rank: int) -> None:
+        self.total, self.done, self.rank, self.shown = total, done, rank, time.time()
+        self.tqdm: Any = None
+
+    def __enter__(self) -> _bar:
+        if self.rank == 0 and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.tqdm = tqdm(total=self.total, initial=self.done, unit=" steps", dynamic_ncols=True)
+        return self
+
+    def __call__(self, mean: dict[str, float]) -> None:
+        self.done += 1
+        if self.tqdm:
+            self.tqdm.set_postfix({k: f"{v:.3g}" for k, v in mean.items()}, refresh=False)
+            self.tqdm.update()
+        elif self.rank == 0 and time.time() - self.shown > 30:
+            self.shown = time.time()
+            losses = "  ".join(f"{k} {v:.4f}" for k, v in mean.items())
+            print(f"step {self.done}/{self.total}  {losses}", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.tqdm:
+            self.tqdm.close()
+
+
+# What is kept, and looked at
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What a training run keeps. Runs no code of the file. Raises UsageError."""
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        text = str(error).splitlines()[0]
+        raise UsageError(
+            f"{path} cannot be read ({text}); expected the checkpoint.pt of python -m synth.train."
+        ) from None
+    return saved
+
+
+def _keep(path: Path, trainer: Trainer, mean: dict[str, float]) -> float:
+    """Checkpoint, a line of the log, pictures. Returns what ``judge`` says of an image GAN, else 0."""
+    part = path.with_suffix(".part")
+    torch.save(trainer.state(), part)
+    part.replace(path)
+    config = trainer.config
+    fakes = trainer.sample(16)
+    spread = fakes.std(axis=(0, 2)) / (trainer.data.std(axis=(0, 2)) / 1000 + 1e-9)
+    row = {"step": trainer.steps, "minutes": trainer.seconds / 60, **mean, "spread": float(spread.mean())}
+    judged = 0.0
+    if config.model == "image":
+        judged = row["judge"] = judge(trainer)
+    log = path.with_name("log.csv")
+    fresh = not log.exists()
+    with log.open("a", newline="") as stream:
+        table = csv.DictWriter(stream, list(row))
+        if fresh:
+            table.writeheader()
+        table.writerow({k: f"{v:.5g}" for k, v in row.items()})
+    picture = on_paper(fakes[:4], config)
+    previews = path.with_name("previews")
+    previews.mkdir(exist_ok=True)
+    for file in (path.with_name("preview.png"), previews / f"{trainer.steps:06d}.png"):
+        cv2.imwrite(str(file), picture[..., ::-1])
+    cv2.imwrite(str(path.with_name("losses.png")), curves(log))
+    print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), file=sys.stderr, flush=True)
+    return judged
+
+
+def on_paper(mv: NDArray[np.float32], config: Config) -> NDArray[np.uint8]:
+    """ECGs (N, 8, samples) mV as pages below each other, (H, W, 3) uint8 RGB."""
+    pages = []
+    for one in mv:
+        record = Record(LEADS8, one, config.fs)
+        layout = Layout.named("4x2", LEADS8, sheet="strip", columns="simultaneous")
+        pages.append(render(record, layout, Style.of({"header": "none"}), dpi=60).image)
+    return np.concatenate(pages)
+
+
+def curves(log: Path, size: tuple[int, int] = (900, 240)) -> NDArray[np.uint8]:
+    """The log's columns over its steps, a box each, (H, W, 3) uint8."""
+    with log.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    width, height = size
+    boxes = []
+    for name in [key for key in rows[0] if key not in ("step", "minutes")]:
+        y = np.array([float(row[name]) for row in rows])
+        x = np.array([float(row["step"]) for row in rows])
+        box = np.full((height, width, 3), 255, np.uint8)
+        low, high = float(y.min()), float(y.max())
+        points = np.stack(
+            [60 + x / max(x[-1], 1) * (width - 80), height - 30 - (y - low) / (high - low + 1e-9) * (height - 70)],
+            axis=1,
+        )
+        cv2.polylines(box, [np.round(points).astype(np.int32)[:, None]], False, (160, 60, 20), 2, cv2.LINE_AA)
+        title = f"{name}: {low:.3g} to {high:.3g}, now {y[-1]:.3g}; step {x[-1]:.0f}"
+        cv2.putText(box, title, (60, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        boxes.append(box)
+    return np.concatenate(boxes)
+
+
+def judge(trainer: Trainer, count: int = 128, passes: int = 4) -> float:
+    """How well a fresh small classifier tells generated images from real ones it has not seen, 0.5 (not) to 1.
+
+    An indirect measure of quality, and with ``patience`` the criterion to stop by (Piacentino et al., 2021, judge their
+    GAN by a classifier and by no distance between images). The discriminator's own loss says little: it learns along.
+    """
+    rng = np.random.default_rng([trainer.config.seed, 7, trainer.steps])
+    picked = rng.permutation(len(trainer.data))[: 2 * count]
+    half = len(picked) // 2
+    if half < 4:
+        return 1.0
+    real = to_network(trainer.data[picked], trainer.config).to(trainer.device)
+    planes, rows, columns = real.shape[1:]
+    with torch.random.fork_rng():
+        torch.manual_seed(trainer.config.seed)
+        with torch.no_grad():
+            parts = [noise(trainer.generator, len(part), trainer.device) for part in np.array_split(picked, 8)]
+            fake = torch.cat([torch.tanh(trainer.average(part).float()) for part in parts if len(part)])
+        net = Discriminator(planes, rows, columns, 8).to(trainer.device)
+        optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+        for _ in range(passes * max(1, half // 16)):
+            at = torch.from_numpy(rng.integers(half, size=16))
+            said = net(torch.cat([real[at], fake[at]]))
+            truth = torch.cat([torch.ones(16), torch.zeros(16)]).to(trainer.device)
+            loss = F.binary_cross_entropy_with_logits(said, truth)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            right = (net(real[half:]) > 0).float().mean() + (net(fake[half:]) < 0).float().mean()
+    return float(right) / 2
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m synth.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Config()
+    p.add_argument("--model", choices=MODELS, default=default.model, help=f"(default: {default.model})")
+    p.add_argument(
+        "--data", nargs="+", default=list(default.data), metavar="KIND[:ROOT]",
+        help="where records come from, such as ptbxl:DIR wfdb:DIR (default: samples)",
+    )  # fmt: skip
+    p.add_argument("--arrangement", choices=ARRANGEMENTS, default=default.arrangement, help="of ECGs into images")
+    helps = {
+        "out": "folder for checkpoint, log and pictures",
+        "scp": "of ptbxl only records with these codes or classes, such as NORM",
+        "skip_last": "last records of the first source, kept for evaluation", "samples": "of an ECG", "fs": "Hz",
+        "scale": "mV", "limit": "mV of white, of the image GAN", "steps": "of the generator", "batch": "ECGs in a step",
+        "critic_steps": "to one of the generator",
+        "width": "of the critic: channels of its first layer", "shuffle": "samples, of phase shuffle",
+        "penalty": "weight of the gradient penalty", "penalty_share": "of the batch on which it is computed",
+        "rate": "of learning", "beta1": "of Adam", "beta2": "of Adam", "ema": "of the weights that are kept",
+        "features": "of the image GAN", "patience": "checks without progress to stop after (image GAN)",
+        "threads": "of torch", "seed": "of everything", "minutes": "to stop after",
+        "check": "steps between checkpoints",
+    }  # fmt: skip
+    for f in fields(Config):
+        if f.name in helps:
+            value = getattr(default, f.name)
+            flag = f"--{f.name.replace('_', '-')}"
+            p.add_argument(flag, type=type(value), default=value, help=f"{helps[f.name]} (default: {value})")
+    p.add_argument("--drop-bad", action="store_true", help="leave out records that cannot be used")
+    p.add_argument("--hard", dest="soft", action="store_false", help="scale and clip, as published, in place of tanh")
+    p.add_argument("--no-bf16", dest="bf16", action="store_false", help="compute in float32 throughout")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = vars(parser().parse_args(argv))
+    try:
+        path = train(Config(**{**options, "data": tuple(options["data"])}))
+    except EcgError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

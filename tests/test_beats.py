@@ -1,0 +1,304 @@
+"""The beat model: its parts each against what they should do, then fitted to a few ecgsyn records and sampled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from ecg_image_kit import Record
+from ecg_image_kit.errors import RecordError, UsageError
+from ecg_image_kit.sources.ecgsyn import Ecgsyn
+from synth import density, morphology, rhythm, texture
+from synth.beats import WEIGHTS, Beats
+from synth.condition import CLASSES, LEADS8, Condition
+from synth.delineate import delineate, try_delineate
+from synth.fit_beats import describe, examples_of, fit, main, save
+
+
+@pytest.fixture(scope="module")
+def examples():
+    source = Ecgsyn(n=40, seed=3)
+    found = []
+    for name in source.names():
+        ecg = source.load(name)
+        found.append(describe(dataclasses.replace(ecg, meta={**ecg.meta, "sex": "M" if len(found) % 2 else "F"})))
+    return found
+
+
+@pytest.fixture(scope="module")
+def own(examples):
+    return Beats(fit(examples, seed=1, epochs=3, draws=12))
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Beats.load()
+
+
+def rngs(*seeds):
+    return [np.random.default_rng(np.random.SeedSequence([7, seed])) for seed in seeds]
+
+
+# Parts
+
+
+def test_intervals_and_shape_are_apart():
+    beat = np.sin(np.arange(570) / 40)[None] * np.ones((8, 1))
+    intervals = np.array([0.16, 0.04, 0.05, 0.28])
+    shape = morphology.to_clock(beat, -0.42, 500.0, intervals)
+    back = morphology.lay(shape[None], morphology.clock(intervals)[None], np.array([0.5]), 500.0, 500)
+    inside = slice(round((0.5 - 0.23) * 500), round((0.5 + 0.44) * 500))
+    t = np.arange(500) / 500 - 0.5
+    np.testing.assert_allclose(back[0, inside], np.interp(t, np.arange(570) / 500 - 0.42, beat[0])[inside], atol=2e-3)
+    np.testing.assert_allclose(morphology.join(morphology.split(shape)), shape, atol=1e-12)
+
+
+def test_beats_give_way_to_each_other():
+    # Whatever the rate, beats of level 1 everywhere make a line at 1.
+    ones = np.ones((30, 2, morphology.SAMPLES))
+    for rr in (0.3, 0.5, 0.8, 1.8):
+        r = 0.2 + rr * np.arange(30)
+        times = np.tile(morphology.clock(np.array([0.16, 0.04, 0.05, 0.28])), (30, 1))
+        laid = morphology.lay(ones, times, r, 500.0, 4000)
+        np.testing.assert_allclose(laid[:, : int(r[-1] * 500)], 1.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("irregular", [False, True])
+def test_a_rhythm_has_the_rate_and_spread_asked_for(irregular):
+    rates, spreads = [], []
+    for k in range(40):
+        want = rhythm.Rhythm(0.8, 0.1, 0.3, 0.0, 0.0)
+        r, kinds = rhythm.draw(np.random.default_rng(k), want, irregular, (0.6, 0.05), 20.0)
+        inside = r[(r >= 0) & (r < 20)]
+        assert (np.diff(r) > 0.1).all()
+        assert set(kinds) == {"N"}
+        rates.append(np.diff(inside).mean())
+        spreads.append(np.diff(inside).std() / 0.8)
+    assert np.abs(np.array(rates) - 0.8).max() < 0.02
+    assert 0.08 < np.mean(spreads) < 0.12
+
+
+def test_ectopic_beats_are_early_and_pause():
+    r, kinds = rhythm.draw(np.random.default_rng(0), rhythm.Rhythm(0.8, 0.02, 0, 0.15, 0), False, (0.6, 0.02), 60.0)
+    at = [k for k in range(1, len(kinds) - 1) if kinds[k] == "V"]
+    assert 0.05 < len(at) / len(kinds) < 0.25
+    for k in at:
+        assert r[k] - r[k - 1] < 0.6 < 0.95 < r[k + 1] - r[k]
+
+
+def test_texture_is_measured_as_it_was_drawn():
+    power = np.tile(np.linspace(-4.0, -7.0, texture.COUNT)[:, None], (1, 8))
+    power[:, 3] += 1.0
+    root = np.linalg.cholesky(0.8 * np.ones((8, 8)) + 0.2 * np.eye(8))
+    roots = np.tile(root, (texture.COUNT, 1, 1))
+    phase = np.zeros(20_000, np.int8)
+    of = texture.Texture(power, 0.0, np.zeros(3))
+    drawn = texture.draw(np.random.default_rng(0), of, roots, phase, phase.size)
+    found, likeness = texture.measure(drawn, phase)
+    np.testing.assert_allclose(found.power[14:], power[14:], atol=0.25)
+    assert 0.6 < np.median(likeness[10:, 0, 1]) < 0.95
+    loud = dataclasses.replace(of, louder=np.array([1.0, 1.0, 0.0]))
+    phase[::10] = phase[1::10] = texture.QRS
+    phase = np.repeat(phase[:2000], 10)
+    found, _ = texture.measure(texture.draw(np.random.default_rng(0), loud, roots, phase, phase.size), phase)
+    assert found.louder[:2] == pytest.approx([1.0, 1.0], abs=0.35)
+
+
+def test_the_density_is_the_one_that_was_drawn_from():
+    rng = np.random.default_rng(0)
+    kind = rng.integers(2, size=1500)
+    x = rng.standard_normal((1500, 4))
+    x[:, 1] = 0.9 * x[:, 0] + 0.4 * x[:, 1]
+    x[:, 2] = x[:, 0] ** 2 - 1 + 0.2 * x[:, 2]  # no Gaussian
+    x[:, 3] += 3 * kind
+    z = density.to_normal(x, rng)
+    fitted = density.fit_density(z, kind, 2, rng, epochs=15, hidden=32, dropout=0.1)
+    drawn, kinds = fitted.draw(rng, 3000)
+    assert np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1] == pytest.approx(np.corrcoef(z[:, 0], z[:, 1])[0, 1], abs=0.06)
+    assert np.corrcoef(drawn[:, 0] ** 2, drawn[:, 2])[0, 1] > 0.6
+    assert drawn[kinds == 1, 3].mean() - drawn[kinds == 0, 3].mean() > 1
+    given, _ = fitted.draw(rng, 500, np.full(500, 1.0))
+    assert (given[:, 0] == 1.0).all()
+    near = z[np.abs(z[:, 0] - 1) < 0.1, 1]
+    assert given[:, 1].mean() == pytest.approx(near.mean(), abs=0.15)
+
+
+def test_slopes_are_those_of_the_loss():
+    rng = np.random.default_rng(0)
+    d, h, m = 5, 4, 2
+    shapes = {"hidden": (d, h), "start": (2, h), "out": (d, h, 3 * m), "offset": (d, 3 * m), "linear": (d, d)}
+    p = {key: rng.normal(size=shape) for key, shape in {**shapes, "level": (2, d)}.items()}
+    z, kind, drop = rng.normal(size=(6, d)), rng.integers(2, size=6), np.ones((6, d, h))
+    loss, slopes = density.loss_and_slopes(p, z, kind, drop)
+    for key, at in {"hidden": (1, 2), "start": (0, 1), "out": (3, 1, 4), "offset": (2, 0), "linear": (4, 1)}.items():
+        moved = {k: v.copy() for k, v in p.items()}
+        moved[key][at] += 1e-5
+        assert (density.loss_and_slopes(moved, z, kind, drop)[0] - loss) / 1e-5 == pytest.approx(
+            slopes[key][at], rel=0.02
+        )
+
+
+# Fitting
+
+
+def test_a_few_records_suffice_to_fit_and_sample(own):
+    mv, known = own.sample(rngs(0, 1, 2, 3), 10.0, Condition())
+    assert mv.shape == (4, 8, 5000)
+    assert np.isfinite(mv).all()
+    for signal, meta in zip(mv, known, strict=True):
+        found = delineate(Record(LEADS8, signal, 500.0))
+        assert found.hr == pytest.approx(meta["hr"], abs=8)
+
+
+def test_the_same_seed_gives_the_same_weights(examples):
+    one, two, other = (fit(examples, seed=seed, epochs=1, draws=8) for seed in (1, 1, 2))
+    assert all((one[key] == two[key]).all() for key in one)
+    assert any((one[key] != other[key]).any() for key in one)
+
+
+def test_the_command_writes_weights_and_their_card(tmp_path):
+    source = Ecgsyn(n=36, seed=5, condition="NORM")
+    for name in source.names():
+        source.load(name).write_wfdb(tmp_path / "data" / name)
+    Record(("I", "II"), np.zeros((2, 5000)), 500.0).write_wfdb(tmp_path / "data" / "a-flat-one")
+    out = tmp_path / "out"
+    status = main(
+        [
+            "--data",
+            f"wfdb:{tmp_path / 'data'}",
+            "--skip-last",
+            "3",
+            "--out",
+            str(out),
+            "--epochs",
+            "1",
+            "--draws",
+            "8",
+            "--quiet",
+        ]
+    )
+    assert status == 0
+    card = json.loads((out / "beats.json").read_text())
+    assert card["records"] == {"wfdb": 33} and card["left_out"] == 1 and card["seed"] == 0
+    model = Beats.load(out / "beats.npz")
+    assert model.sha256 == card["sha256"]
+    assert model.sample(rngs(0), 3.0, Condition())[0].shape == (1, 8, 1500)
+
+
+def test_too_little_to_learn_from_is_refused(examples, tmp_path, capsys):
+    with pytest.raises(UsageError, match="expected 30"):
+        fit(examples[:5])
+    Ecgsyn(n=1).load("ecgsyn-000000").write_wfdb(tmp_path / "one")
+    assert main(["--data", f"wfdb:{tmp_path}", "--quiet"]) == 2
+    assert "1 usable records" in capsys.readouterr().err
+    assert main(["--data", f"wfdb:{tmp_path}", "--skip-last", "9", "--quiet"]) == 2
+    assert main(["--data", "nowhere:at-all", "--quiet"]) == 2
+    assert main(["--data", str(tmp_path), "--epochs", "0"]) == 2
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda mv: np.where(np.arange(5000) == 77, np.nan, mv), "NaN"),
+        (lambda mv: 1000 * mv, "units"),
+        (lambda mv: mv / 1000, "units"),
+        (lambda mv: mv[:, :2000], "5 s"),
+    ],
+)
+def test_records_that_teach_nothing_are_refused(change, says):
+    ecg = Ecgsyn(condition="NORM").load("ecgsyn-000000")
+    with pytest.raises(RecordError, match=says):
+        describe(dataclasses.replace(ecg, mv=change(ecg.mv)))
+    with pytest.raises(RecordError, match="no lead"):
+        describe(ecg.select(("I", "II", "V1")))
+
+
+def test_those_left_out_are_named(tmp_path):
+    ecg = Ecgsyn(condition="NORM").load("ecgsyn-000000")
+    ecg.write_wfdb(tmp_path / "good")
+    dataclasses.replace(ecg, mv=np.full_like(ecg.mv, np.nan)).write_wfdb(tmp_path / "unknown")
+    found, left_out, used = examples_of([f"wfdb:{tmp_path}"], quiet=True)
+    assert len(found) == 1 and used == {"wfdb": 1}
+    assert [name for name, _ in left_out] == ["unknown"] and "NaN" in left_out[0][1]
+
+
+# What ships
+
+
+def test_an_ecg_depends_on_its_own_seed_only(shipped):
+    for condition in (Condition(), Condition(label="MI", sex="F", hr=(60, 80))):
+        together, known = shipped.sample(rngs(0, 1, 2), 5.0, condition)
+        alone, of_one = shipped.sample(rngs(1), 5.0, condition)
+        assert (together[1] == alone[0]).all() and known[1] == of_one[0]
+        assert (together[0] != together[1]).any()
+
+
+@pytest.mark.parametrize("seconds", [2.0, 2.502, 10.0, 61.0])
+def test_any_length(shipped, seconds):
+    mv, _ = shipped.sample(rngs(0), seconds, Condition(hr=(60, 90)))
+    assert mv.shape == (1, 8, round(500 * seconds)) and np.isfinite(mv).all()
+    assert 0.2 < np.ptp(mv, axis=2).max() < 15
+
+
+@pytest.mark.parametrize("seconds", [1.9, 0.0, -3.0, 1e6, float("nan")])
+def test_no_other_length(shipped, seconds):
+    with pytest.raises(UsageError, match="expected 2"):
+        shipped.sample(rngs(0), seconds, Condition())
+
+
+@pytest.mark.parametrize("span", [(40.0, 50.0), (70.0, 72.0), (110.0, 130.0), (200.0, 205.0)])
+def test_the_heart_rate_is_the_one_asked_for(shipped, span):
+    mv, known = shipped.sample(rngs(*range(8)), 10.0, Condition(hr=span))
+    assert all(span[0] <= meta["hr"] <= span[1] for meta in known)
+    found = [d.hr for d in (try_delineate(Record(LEADS8, one, 500.0)) for one in mv) if d is not None]
+    assert len(found) >= 7
+    good = [span[0] - 2 < hr < span[1] + 2 for hr in found]
+    assert sum(good) >= (6 if span[0] < 200 else 4)
+
+
+def test_labels_sex_and_age_are_those_asked_for(shipped):
+    for label in CLASSES:
+        _, known = shipped.sample(rngs(0, 1), 2.0, Condition(label=label, sex="F", age=(30, 40)))
+        assert {(meta["label"], meta["sex"]) for meta in known} == {(label, "F")}
+        assert all(30 <= meta["age"] <= 40 for meta in known)
+    _, known = shipped.sample(rngs(*range(40)), 2.0, Condition())
+    assert len({meta["label"] for meta in known}) >= 4
+    assert {meta["sex"] for meta in known} == {"F", "M"}
+
+
+def test_what_is_asked_for_shows(shipped):
+    def measured(condition):
+        mv, _ = shipped.sample(rngs(*range(16)), 8.0, condition)
+        return [d for d in (try_delineate(Record(LEADS8, one, 500.0)) for one in mv) if d is not None]
+
+    norm, af, cd = (measured(Condition(label=label)) for label in ("NORM", "AF", "CD"))
+    assert np.mean([np.isfinite(d.pr) for d in norm]) > 0.9 > 0.6 > np.mean([np.isfinite(d.pr) for d in af])
+    assert np.median([d.rr_sd for d in af]) > 2 * np.median([d.rr_sd for d in norm])
+    assert np.mean([d.qrs for d in cd]) > np.mean([d.qrs for d in norm]) + 5
+
+
+def test_weights_are_what_their_card_says(shipped):
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    assert card["sha256"] == shipped.sha256
+    assert WEIGHTS.stat().st_size == card["bytes"] < 3_000_000
+
+
+def test_wrong_weights_are_refused(tmp_path, shipped):
+    with pytest.raises(UsageError, match="cannot be read"):
+        Beats.load(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no weights")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Beats.load(tmp_path / "text.npz")
+    np.savez(tmp_path / "other.npz", format=np.array(1))
+    with pytest.raises(UsageError, match="lack"):
+        Beats.load(tmp_path / "other.npz")
+    with np.load(WEIGHTS) as file:
+        arrays = {key: file[key] for key in file.files}
+    for change in ({"format": np.array(99)}, {"hidden": arrays["hidden"][:-1]}):
+        save({**arrays, **change}, {}, tmp_path)
+        with pytest.raises(UsageError, match="Fit again"):
+            Beats.load(tmp_path / "beats.npz")
