@@ -307,18 +307,18 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             strength *= (strength / (loud + 1e-9)) ** 2
             if not strength.any():
                 raise GridNotFound("what looked like a grid is not one. Is it a scan in black and white?")
-            if period == 5.0:
-                coarse = float(np.percentile(strength, 80))
-            elif np.percentile(strength, 80) < 0.25 * coarse:
-                continue  # no such lines, or too faint
-            # At 1 mm, less than half a period is missing by now.
-            rough = _unwrapped(z, strength, max(1, round(0.5 * reach * k / _NODE))) if period == 5.0 else 0.0 * strength
-            turned = (z[..., 0] + 1j * z[..., 1]) * np.exp(-1j * rough)
-            rest_of_it = np.angle(turned)
-            trust = strength * (np.abs(rest_of_it) < 2.0)
-            # Beyond the grid the map goes on as it does at its border.
             usual = float(np.percentile(strength, 80))
-            phase = rough + _continued(rest_of_it, trust, 0.1 * usual + 1e-9, _BEYOND * k / _NODE)
+            if period == 5.0:
+                coarse = usual
+                rough = _unwrapped(z, strength, max(1, round(0.5 * reach * k / _NODE)))
+            elif usual < 0.25 * coarse:
+                continue  # no such lines, or too faint
+            else:
+                rough = np.zeros_like(strength)  # less than half a period is missing by now
+            left = np.angle((z[..., 0] + 1j * z[..., 1]) * np.exp(-1j * rough))
+            trust = strength * (np.abs(left) < 2.0)
+            # Beyond the grid the map goes on as it does at its border.
+            phase = rough + _continued(left, trust, 0.1 * usual + 1e-9, _BEYOND * k / _NODE)
             move = period / (2 * np.pi) * phase
             field[..., axis] += move
             if step in _STIFF:
