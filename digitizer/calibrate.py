@@ -27,10 +27,14 @@ _POINTS = 4  # per mm, at which rows are compared with each other
 _NAME_BEFORE, _NAME_AFTER = 3.0, 13.0  # mm of a cell's beginning at which its name may begin
 _LONGEST_END, _CUT = 0.8, 0.1  # mm that ink reaches beyond a row's end, at most; that it may fall short of it
 _LOST = 0.2  # mm by which rows are shorter than their time if one of their ends was not found
+_STEEPER = 0.15  # px/px
 _ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
+_SIDES = ("left", "right")
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
 _READ = 0.5  # how sure a name must be to be relied on by itself
+_STRAIGHT = 0.25  # mm, SD about a straight line, of what is no trace
+_LOST_END = 5.0  # mm of a row's end that may not have been seen, if it then lasts as long as rows usually do
 _ENOUGH = 40  # such points that two rows must have in common
 
 _Piece = tuple[int, int]  # first and last column of unbroken ink
@@ -137,6 +141,9 @@ def calibrate(
     if not lines:
         raise NoTrace(f"no row of ink is longer than {_SHORTEST:g} mm; expected at least a second of a lead.")
     baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
+    if ink.names:
+        lines = _without_edges(lines, baselines, traced, ink.names, ky)
+        baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
     if ink.pulses is not None:
         lines = _with_pulses(lines, baselines, ink.pulses, traced.spacing / ky)
     notes: dict[str, str] = {}
@@ -160,15 +167,29 @@ def calibrate(
     length = right - left
     most = max(1.2 * pen, _LONGEST_END)
     seconds = _seconds(length / speed, speed, pen, most)
+    if ink.names is not None and not is_whole(seconds):
+        # Some rows' ends were not seen. Those of others may have been, else the better end counts.
+        whole = [
+            (s, line) for line in lines for s in _USUAL_SECONDS
+            if -_CUT < line.right - line.left - (s - _USUAL_STEP) * speed < 2 * most
+        ]  # fmt: skip
+        if whole:
+            seconds = max(s for s, _ in whole)
+            left, right = (float(np.median([getattr(e, side) for s, e in whole if s == seconds])) for side in _SIDES)
+            length = right - left
+        else:
+            seconds = next((s for s in _USUAL_SECONDS if 0 < s * speed - length < _LOST_END), seconds)
     beyond = length - (seconds - _USUAL_STEP) * speed if is_whole(seconds) else 0.0
     extra, cap, settled = 0.0, 0.0, False
-    if beyond < -_LOST and right_share > left_share:
-        # A beat stands at the very beginning, and was not followed to its foot.
+    if (beyond < -_LOST and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
+        # A beat stands at the very beginning, and was not followed to its foot; or the image begins within a cell.
         left, settled = left + beyond, True
     elif -_CUT < beyond / 2 < most:
         # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides,
         # unless only the right ones are worn.
         extra = 0.0 if beyond < 0 and left_share > right_share else beyond / 2
+        if ink.drawn and beyond < 0 and _steepness_of(lines, "left") > _steepness_of(lines, "right") + _STEEPER:
+            extra = beyond  # where a row ends on a level is sure; where it begins within a beat is not
         cap = extra if extra > 0.25 * pen else 0.0
         settled = cap > 0 or (ink.drawn and extra != 0.0)
         if settled or ink.names is not None:
@@ -211,6 +232,20 @@ def calibrate(
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
     return Calibration(layout, cap, settled, extra, hidden, notes, tuple(warnings))
+
+
+def _without_edges(
+    lines: list[Line], baselines: D, traced: Traced, names: tuple[NameSeen, ...], ky: float
+) -> list[Line]:
+    """The lines without a first or last one that is straight and has no name: the edge of the sheet, a ruled line."""
+    named = _by_row(tuple(name for name in names if name.sure > _READ), baselines, traced.spacing / ky)
+    for k in (0, len(lines) - 1):
+        level = row_levels(traced, lines[k].row, ky)
+        x = np.flatnonzero(np.isfinite(level))
+        bend = level[x] - np.polyval(np.polyfit(x, level[x], 1), x)
+        if len(lines) > 2 and k not in named and len(named) > 1 and float(np.std(bend)) < _STRAIGHT:
+            return _without_edges([*lines[:k], *lines[k + 1 :]], np.delete(baselines, k), traced, names, ky)
+    return lines
 
 
 def _cut_off(ink: Ink, lines: list[Line], baselines: D, ky: float) -> bool:
@@ -438,6 +473,11 @@ def _ends(lines: list[Line]) -> tuple[tuple[float, float], tuple[float, float]]:
     return left, right or (float(np.median([line.right for line in lines])), 0.0)
 
 
+def _steepness_of(lines: list[Line], side: str) -> float:
+    """px/px, of the median row's end."""
+    return float(np.median([getattr(line, f"{side}_slope") for line in lines]))
+
+
 def _guesses(rows: int) -> list[_Guess]:
     """The standard layouts of so many rows."""
     limb, chest = STANDARD_LEADS[:6], STANDARD_LEADS[6:]
@@ -647,7 +687,7 @@ def _which_lead(row: int, strips: list[Strip], lines: list[Line], sheet: _Sheet,
     for strip in strips:
         there = np.arange(4, int((strip.stop - strip.start) * speed * _POINTS) - 4) / _POINTS
         own = sheet.at(row, sheet.left + strip.start * speed + there)
-        alike[strip.lead] = _correlation(own, sheet.at(number[strip.row], strip.x + there))
+        alike[strip.lead] = _likeness(own, sheet.at(number[strip.row], strip.x + there))
     # II is the usual rhythm strip, and some leads look like it.
     score = {lead: value + 0.02 * (lead == "II") for lead, value in alike.items()}
     names = [name for name in sheet.names.get(row, []) if name.x < sheet.left + _NAME_AFTER]
@@ -655,7 +695,16 @@ def _which_lead(row: int, strips: list[Strip], lines: list[Line], sheet: _Sheet,
         name = max(names, key=lambda name: name.sure)
         score = {lead: value + 0.3 * name.sure * name.odds.get(lead, 0.0) for lead, value in score.items()}
     best = max(score, key=lambda lead: score[lead])
-    return best, f"correlation {alike[best]:.2f}" + (", and so it is named" if names and name.lead == best else "")
+    return best, f"likeness {alike[best]:.2f}" + (", and so it is named" if names and name.lead == best else "")
+
+
+def _likeness(a: D, b: D) -> float:
+    """1 if both are the same but for their level, 0 if they have nothing in common; size counts, too."""
+    known = np.isfinite(a) & np.isfinite(b)
+    if known.sum() < _ENOUGH:
+        return 0.0
+    x, y = a[known] - np.median(a[known]), b[known] - np.median(b[known])
+    return float(2 * np.sum(x * y) / (np.sum(x**2 + y**2) + 1e-12))
 
 
 def _correlation(a: D, b: D) -> float:

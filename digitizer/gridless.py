@@ -106,7 +106,7 @@ def _measured(seen: Seen) -> tuple[float, float]:
     """Tilt left, rad, by which rows begin and end later from row to row; and the rows' length, mm."""
     ink = ink_of(seen, PX_PER_MM, PX_PER_MM)
     try:
-        traced = trace(ink.coverage, PX_PER_MM, PX_PER_MM)
+        traced = trace(ink.coverage, PX_PER_MM, PX_PER_MM, ink.drawn)
     except NoTrace as error:
         raise GridNotFound(f"no grid, and no rows of traces ({error})") from None
     lines = [line for k in range(len(traced.rows)) if (line := measure(ink, traced, k, PX_PER_MM, PX_PER_MM))]

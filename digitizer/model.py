@@ -121,6 +121,60 @@ def build(arch: str) -> nn.Module:
     )
 
 
+def start_from(net: nn.Module, onnx_file: Path, image: Tensor) -> None:
+    """Give ``net`` the weights of an exported network of the same architecture, so that its training can go on.
+
+    An export has every normalisation folded into the convolution before it. Here it is unfolded again: by the mean and
+    variance that the convolutions have on ``image`` (N, 3, H, W), so that the network says the same as before, and the
+    normalisation finds what it expects.
+
+    Raises:
+        UsageError: the file cannot be read, or holds another network.
+    """
+    onnx = optional("onnx")
+    try:
+        graph = onnx.load(str(onnx_file)).graph
+    except Exception as error:  # noqa: BLE001 - its exceptions have no common base
+        raise UsageError(
+            f"{onnx_file} cannot be read ({str(error).splitlines()[0]}); expected a reader.onnx."
+        ) from None
+    values = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    given = [[values[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+
+    ran: list[nn.Module] = []  # convolutions and normalisations, in the order in which they run: that of the export
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    hooks = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in net.modules() if isinstance(m, kinds)]
+    net.eval()
+    with torch.no_grad():
+        net(image[:1])
+    for hook in hooks:
+        hook.remove()
+    layers = [(m, after) for m, after in itertools.pairwise([*ran, None]) if isinstance(m, nn.Conv2d)]
+    if [tuple(m.weight.shape) for m, _ in layers] != [tuple(weight.shape) for weight, *_ in given]:
+        raise UsageError(f"{onnx_file} holds another network; expected the same --arch as in the card beside it.")
+
+    def unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1)
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(x.mean(1))
+        norm.running_var.copy_(x.var(1, unbiased=False))
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+        norm.bias.add_(norm.running_mean)
+
+    with torch.no_grad():
+        for (conv, after), (weight, bias) in zip(layers, given, strict=True):
+            conv.weight.copy_(weight)
+            if conv.bias is not None:
+                conv.bias.copy_(bias)
+            elif isinstance(after, nn.BatchNorm2d):
+                after.bias.copy_(bias)
+                hooks.append(after.register_forward_pre_hook(unfold))
+        net(image)  # from the first layer to the last: each is unfolded before what follows it is looked at
+    for hook in hooks:
+        hook.remove()
+    net.train()
+
+
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What a training run keeps: config, step, seconds, and weights. Runs no code of the file. Raises UsageError."""
     try:

@@ -166,12 +166,11 @@ def _last(paper: B) -> D:
 
 
 def narrowed(ink: Ink, own: Ink) -> Ink:
-    """A page's own ``ink``, as far as it lies about the traces of ``own``, what the network sees (at whatever pitch);
-    and what that sees beside them."""
-    near = cv2.dilate((own.coverage > _NEAR).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    """A page's own ``ink``, as far as it lies about the traces of ``own``: what the network sees, at whatever pitch."""
+    near = cv2.dilate((own.coverage > _NEAR).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
     height, width = ink.coverage.shape
     near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
-    return replace(ink, coverage=ink.coverage * near, pulses=own.pulses, names=own.names, edge=own.edge)
+    return replace(ink, coverage=ink.coverage * near)
 
 
 def _beside(trace: F, place: _Place, kx: float, ky: float) -> tuple[bool, bool]:

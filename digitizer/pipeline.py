@@ -1,4 +1,4 @@
-"""read: (flatten ->) locate -> rectify -> segment -> trace -> calibrate -> refine. One page in, a Reading out."""
+"""read: flatten -> locate -> rectify -> segment -> trace -> calibrate -> refine -> polish. A page in, a Reading out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from ecg_image_kit.warp import Chain, Homography
 
 from . import network
 from .arrays import U8, B, stretches
-from .calibrate import Calibration, calibrate, is_whole
+from .calibrate import Calibration, calibrate
 from .flatten import flatten
 from .gridless import without_grid
 from .locate import Grid, GridNotFound, locate
+from .polish import CRISP, lost, polish
 from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
 from .report import POOR
@@ -36,8 +37,10 @@ from .trace import NoTrace, trace
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
-_CRISP, _ALIKE = 0.12, 0.01  # RMS error of coverage; difference of it that says nothing
-_BLURRED = 0.19  # RMS error of coverage at which the network's drawing may be the better one
+_ALIKE, _LEFT = (
+    0.01,
+    0.002,
+)  # differences that say nothing: of RMS errors of coverage; of the share of ink not explained
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
@@ -144,32 +147,41 @@ def interpret(
     Args:
         image: the photograph that ``upright`` is a view of.
         look: the same at the network's pitch, and what it sees there; None: darkness alone.
-        alone: whether darkness alone may be relied on where it agrees with what is seen.
+        alone: whether darkness alone may be relied on where it says the same, or the network sees no traces.
     """
-    kx, ky = upright.kx, upright.ky
     if look is None:
-        found = _found(segment(upright.image, kx, ky), upright, speed, gain)
+        found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
-    own = network.ink_of(seen, view.kx, view.ky)
-    if _black_and_white(image):  # its strokes are broken, or all but gone; the network joins them
-        return _reading(image, name, fs, grid, view, _found(own, view, speed, gain), "learned")
-    clean: _Found | None = None
-    with contextlib.suppress(NoInk, NoTrace):
-        ink = segment(upright.image, kx, ky)
-        clean = _found(network.narrowed(ink, own), upright, speed, gain)
-        if alone and clean.residual < _CRISP:  # as it was drawn: if the ink alone says the same, it says it best
-            plain = _found(ink, upright, speed, gain)
-            alike = plain.cells == clean.cells and plain.residual < clean.residual + _ALIKE
-            if alike or (plain.whole and not clean.whole and plain.residual < _CRISP):
-                return _reading(image, name, fs, grid, upright, plain, "analytic")
-    # Where the page is clean, its own ink says more than the network's drawing of it; where it is not, less.
-    if clean is not None and clean.residual < _BLURRED:
-        return _reading(image, name, fs, grid, upright, clean, "learned")
-    drawn = _found(own, view, speed, gain)
-    if clean is not None and clean.residual < drawn.residual:
-        return _reading(image, name, fs, grid, upright, clean, "learned")
-    return _reading(image, name, fs, grid, view, drawn, "learned")
+    try:
+        own = network.ink_of(seen, view.kx, view.ky)
+        found = _found(own, view, speed, gain)
+    except NoTrace:
+        if not alone:
+            raise
+        return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
+    if not _black_and_white(image):  # there strokes are broken, or all but gone; the network joins them
+        with contextlib.suppress(NoInk):
+            ink = segment(upright.image, upright.kx, upright.ky)
+            calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright)
+            found, view = _Found(calibration, fits, pen), upright
+            if alone and found.residual < CRISP:  # a page as it was drawn
+                with contextlib.suppress(NoTrace):
+                    plain = _found(ink, upright, speed, gain)
+                    if _is_better(plain, found, network.narrowed(ink, own), upright):
+                        return _reading(image, name, fs, grid, upright, plain, "analytic")
+    return _reading(image, name, fs, grid, view, found, "learned")
+
+
+def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright) -> bool:
+    """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees."""
+    if plain.cells != found.cells or plain.residual > found.residual + _ALIKE:
+        return False
+    without, with_it = (
+        lost(near, each.calibration.layout.strips, each.fits, each.pen, upright.kx, each.calibration.layout.speed)
+        for each in (plain, found)
+    )
+    return without < with_it + _LEFT
 
 
 def _black_and_white(image: U8) -> bool:
@@ -180,32 +192,31 @@ def _black_and_white(image: U8) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Calibration, a fit of each of its strips, the pen's width in px, and how badly the median fit draws the ink."""
+    """Calibration, a fit of each of its strips, and the pen's width in px."""
 
     calibration: Calibration
     fits: list[Fit]
     pen: float
-    residual: float
+
+    @property
+    def residual(self) -> float:
+        """RMS error of coverage with which the median fit draws the ink."""
+        return float(np.median([fit.residual for fit in self.fits]))
 
     @property
     def cells(self) -> list[tuple[str, float]]:
         """Lead and second of beginning of every strip."""
         return [(strip.lead, round(strip.start, 1)) for strip in self.calibration.layout.strips]
 
-    @property
-    def whole(self) -> bool:
-        """Whether its rows last whole half seconds: else an end of them may have been taken for something else."""
-        return is_whole(max(strip.stop for strip in self.calibration.layout.strips))
-
 
 def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:
     """trace -> calibrate -> refine."""
     kx, ky = upright.kx, upright.ky
-    traced = trace(ink.coverage, kx, ky)
+    traced = trace(ink.coverage, kx, ky, ink.drawn)
     calibration = calibrate(ink, traced, kx, ky, speed, gain)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
-    return _Found(calibration, fits, pen, float(np.median([fit.residual for fit in fits])))
+    return _Found(calibration, fits, pen)
 
 
 def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Upright, Upright, network.Seen]:

@@ -44,13 +44,17 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """Where a strip's samples are (x0 + k step, px) and a first guess of them: ``y`` (N,) px within [low, high]."""
+    """Where a strip's samples are (x0 + k step, px) and a first guess of them: ``y`` (N,) px within [low, high].
+
+    ``spread``: SD, px, of what the guess is wrong by, if it is more than a guess.
+    """
 
     x0: float
     step: float
     y: D
     low: D
     high: D
+    spread: float = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +104,13 @@ def fit(
     problem = _assemble(windows, guesses, pen, cap)
     y = np.concatenate([g.y for g in guesses])
     low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
+    held = 1 / np.concatenate([np.full(g.y.size, g.spread) for g in guesses]) ** 2
+    held, held_at = (held, y.copy()) if held.any() else (np.zeros(0), y)
     usual = radius = pen / 2
     first, cooling = _WARM if warm else 0, len(_BLUR) - 3
     for iteration in range(first, len(_BLUR)):
         blur, heat = _BLUR[iteration], max(1.0, _HEAT ** (1 - iteration / cooling))
-        change, rest = _step(problem, y, radius, blur, _NOISE * heat, px_per_mv)
+        change, rest = _step(problem, y, radius, blur, _NOISE * heat, px_per_mv, held, held_at)
         y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
         if iteration >= first + 2 and problem.slim.size > 50:
             # On flat stretches the ink's height is the pen's width.
@@ -116,14 +122,24 @@ def fit(
     return _split(problem, windows, guesses, y, error), 2 * radius
 
 
-def _step(problem: _Problem, y: D, radius: float, blur: int, noise: float, px_per_mv: float) -> tuple[D, D]:
-    """A Gauss-Newton step: the change of every sample, px, and what the model leaves of every pixel's coverage."""
+def _step(
+    problem: _Problem, y: D, radius: float, blur: int, noise: float, px_per_mv: float, held: D | None = None,
+    held_at: D | None = None,
+) -> tuple[D, D]:  # fmt: skip
+    """A Gauss-Newton step: the change of every sample, px, and what the model leaves of every pixel's coverage.
+
+    ``held`` (samples,) 1/px^2: how firmly each is held at ``held_at``, against ink that is as noisy as what is left.
+    """
     from scipy.linalg import solveh_banded  # a third of the program's start, and not needed before the first image
 
     model, edges = _model(problem, y, radius, blur)
     rest = _blurred(problem, blur) - model
     matrix, gradient = _normal(problem, edges, rest * problem.weight, blur)
     _add_prior(matrix, gradient, y, problem.broken, noise, _BEND * px_per_mv)
+    if held is not None and held.size and held_at is not None:
+        left = max(noise**2, float(np.sum(problem.weight * rest**2) / max(problem.weight.sum(), 1.0)))
+        matrix[0] += left * held
+        gradient += left * held * (held_at - y)
     change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
     return np.asarray(change, np.float64), rest
 
@@ -140,8 +156,8 @@ def start_shift(
     """px to add to every ``x0`` so that the strips' beginnings, drawn with such ends, reproduce the ink.
 
     ``windows`` begin ``bare`` columns before x0. If x0 is late, ink is left over there; if it is early, the model draws
-    where there is none. Each shift is tried with the traces re-fitted. Returns 0.0 if no shift within 1.5 px is a clear
-    minimum.
+    where there is none. Each shift is tried with the traces re-fitted. Returns NaN if no shift within 2 px (two
+    thirds of a ``pen``, if that is more) is a clear minimum.
     """
     ends = np.cumsum([0] + [w.values.size for w in windows])[:-1]
     first = [int(w.start[min(bare + 3, w.top.size)]) for w in windows]
@@ -156,8 +172,8 @@ def start_shift(
         rest = (problem.values - _model(problem, y, pen / 2, 1)[0]) ** 2
         return np.array([rest[a : a + n].sum() for a, n in zip(ends, first, strict=True)])
 
-    best = 0.0
-    for step, reach in ((0.3, 5), (0.1, 4)):
+    best, unit = 0.0, max(1.0, pen / 3)
+    for step, reach in ((0.4 * unit, 6), (0.13 * unit, 3)):
         shifts = best + step * np.arange(-reach, reach + 1)
         errors = np.array([error(v) for v in shifts])
         # A strip that no shift explains (a letter, a branch) says little; one that fits perfectly somewhere says all.
@@ -165,10 +181,10 @@ def start_shift(
         total = np.minimum(errors, 1.0) @ (trust / trust.sum())
         k = int(np.argmin(total))
         if not 0 < k < shifts.size - 1:
-            return 0.0
+            return float("nan")
         best = float(shifts[k])
     a, b, c = total[k - 1 : k + 2]
-    return best + 0.05 * float((a - c) / max(a - 2 * b + c, 1e-9))
+    return best + 0.065 * unit * float((a - c) / max(a - 2 * b + c, 1e-9))
 
 
 def guess(x0: float, step: float, count: int, y0: F, y1: F, known: B, left: int, pen: float) -> Guess:

@@ -90,18 +90,22 @@ def find_runs(coverage: F, inked: B) -> Runs:
     )  # fmt: skip
 
 
-def trace(coverage: F, kx: float, ky: float) -> Traced:
-    """Find the rows of traces and follow each. ``kx, ky``: px per mm. Raises NoTrace.
+def trace(coverage: F, kx: float, ky: float, drawn: bool = False) -> Traced:
+    """Find the rows of traces and follow each. Raises NoTrace.
+
+    Args:
+        kx, ky: px per mm.
+        drawn: it is a drawing of the traces alone, without letters: also its short pieces are theirs.
 
     Ink is what is covered by more than 40 %. Where that leaves gaps in the rows (thin or pale strokes), paler ink that
     is connected to it over a long way counts as well, if it closes more than half of them.
     """
-    label, long, marks, longest = _components(coverage > 0.3, kx, ky)
+    label, long, marks, longest = _components(coverage > 0.3, kx, ky, drawn)
     if longest < 20 * kx:
         raise NoTrace(f"the longest connected ink is {longest / kx:.0f} mm wide; expected 20 mm or more of a lead.")
     found = _trace(coverage, coverage > INK, long[label], marks, kx, ky)
     if _gaps(found) > _MANY_GAPS:
-        label, long, _, _ = _components(coverage > _PALE_INK, kx, ky)
+        label, long, _, _ = _components(coverage > _PALE_INK, kx, ky, drawn)
         pale = long[label]
         try:
             again = _trace(coverage, (coverage > INK) | (pale & (coverage > _PALE_INK)), pale, marks, kx, ky)
@@ -137,11 +141,11 @@ def _gaps(found: Traced) -> float:
     return missing / max(total, 1)
 
 
-def _components(mask: B, kx: float, ky: float) -> tuple[I32, B, I32, float]:
+def _components(mask: B, kx: float, ky: float, drawn: bool) -> tuple[I32, B, I32, float]:
     """Connected ink: labels (H, W), which of them are long, boxes of letter-sized ones, and the longest width in px.
 
-    Long means 10 mm or more, or high as calibration pulses are; letters and marks are not. Boxes are (N, 4) x0, y0, x1,
-    y1.
+    Long means 10 mm or more, or high as calibration pulses are; letters and marks are not. Where nothing but traces is
+    ``drawn``, 1 mm is enough. Boxes are (N, 4) x0, y0, x1, y1.
     """
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     stats[0] = 0
@@ -149,6 +153,8 @@ def _components(mask: B, kx: float, ky: float) -> tuple[I32, B, I32, float]:
     letter = (width >= 0.15 * kx) & (width <= 6 * kx) & (height >= 1.0 * ky) & (height <= 6 * ky)
     boxes = np.stack([x, y, x + width, y + height], axis=1)[letter]
     long = (width >= 10 * kx) | ((width >= 3.5 * kx) & (height >= 4.5 * ky))
+    if drawn:
+        long |= (width >= kx) | (height >= ky)
     return np.asarray(label, np.int32), long, boxes.astype(np.int32), float(width.max())
 
 

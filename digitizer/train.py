@@ -1,8 +1,9 @@
 """train: the digitizer's network, on pages made on the fly. Read it from top to bottom.
 
-python -m digitizer.train --src ptbxl --root PTBXL_ROOT --out run
-python -m digitizer.train --src ptbxl --root PTBXL_ROOT --out run --minutes 10   # goes on where it stopped
-torchrun --nproc-per-node 4 -m digitizer.train --src ptbxl --root PTBXL_ROOT --out run
+python -m digitizer.train --src ptbxl:PTBXL_ROOT --out run
+python -m digitizer.train --src ptbxl:PTBXL_ROOT --out run --minutes 10   # goes on where it stopped
+python -m digitizer.train --src my-ecgs --start digitizer/weights --out run --rate 5e-4   # from exported weights
+torchrun --nproc-per-node 4 -m digitizer.train --src ptbxl:PTBXL_ROOT --out run
 
 Writes to --out: ``log.csv``, ``checkpoint.pt`` (all that is needed to go on), ``seen.png`` (what the network sees of
 validation pieces: the image, the truth, the network). Then: python -m digitizer.export run/checkpoint.pt --out weights
@@ -35,7 +36,7 @@ from ecg_image_kit.errors import UsageError
 from ecg_image_kit.record import Record
 
 from .arrays import U8
-from .model import Seen, build, load_checkpoint
+from .model import Seen, build, load_checkpoint, start_from
 from .patches import LABELS, Lesson, Mixture, Patch, cut, flatten_page, jitter
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # image (N, 3, S, S), ink (N, 2, S, S), labels (N, S/4, S/4), turn (N,)
@@ -50,6 +51,7 @@ class Config:
     src: tuple[str, ...] = ("samples",)  # sources of records of 12 leads, each KIND or KIND:ROOT
     skip: int = 200  # first records of the first source (at most a quarter of them), kept for validation
     arch: str = "small"  # see model.build
+    start: str = ""  # folder of exported weights to go on from, of the same arch
     size: int = 256  # px of a piece: 32 mm, a column of a beat or two and its neighbours above and below
     batch: int = 16
     steps: int = 12_000
@@ -243,6 +245,9 @@ def train(config: Config, augment: Callable[[U8, np.random.Generator], U8] = jit
 
     layout = torch.channels_last
     model = build(config.arch).to(device).to(memory_format=layout)
+    held_out = validation(config)
+    if config.start and not path.exists():
+        start_from(model, Path(config.start) / "reader.onnx", held_out[0][0].to(device).float() / 255)
     ema = torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay)
@@ -262,7 +267,6 @@ def train(config: Config, augment: Callable[[U8, np.random.Generator], U8] = jit
         worker_init_fn=_quiet, prefetch_factor=4 if config.workers else None,
         multiprocessing_context="spawn" if config.workers else None,  # a fork of a process with threads may hang
     )  # fmt: skip
-    held_out = validation(config)
     begin, shown = time.time(), time.time()
     first, kept = step, step if path.exists() else -1
     mean = dict.fromkeys(("loss", "ink", "dice", "labels", "turn"), 0.0)  # of the last 100 steps or so
@@ -356,7 +360,8 @@ def parser() -> argparse.ArgumentParser:
     helps = {
         "out": "folder for the checkpoint, the log and pictures",
         "skip": "records of the first source kept for validation, at most a quarter",
-        "arch": "small, small:WIDTHS or smp:ENCODER", "size": "px of a piece", "batch": "pieces in a step",
+        "arch": "small, small:WIDTHS or smp:ENCODER", "start": "folder of exported weights to go on from",
+        "size": "px of a piece", "batch": "pieces in a step",
         "steps": "in all", "pieces": "of each page", "shuffle": "pieces that wait to be drawn", "rate": "of learning",
         "decay": "of weights", "warmup": "steps", "clip": "of the gradient's norm", "ema": "of the kept weights",
         "threads": "of torch", "workers": "processes that make pages", "seed": "of everything",

@@ -1,0 +1,144 @@
+"""curves: traces that are roughly known, and the pixels about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from . import refine
+from .arrays import I64, U8, B, D, F
+from .segment import Ink
+
+_MARGIN = 2  # px around a trace's ink that a fit looks at
+_TOUCH = 0.7  # px beyond another trace's ink that is not looked at
+_FLAT = 0.15  # px per px: slope below which the ink's height is the pen's width
+_SEEN = 0.25  # coverage
+NAME_TRUST = 0.3  # weight of pixels where a lead's name stands
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A trace's samples (x0 + k step, ``y`` (N,)) px, and ``seen`` (N,): which of them are more than bridged.
+
+    Attributes:
+        row, baseline: of the strip; px.
+        first: image column that it begins in.
+        low, high: (columns,) from there, the highest and the lowest px (y) that it passes in each.
+    """
+
+    row: int
+    baseline: float
+    x0: float
+    step: float
+    y: D
+    seen: B
+    first: int
+    low: D
+    high: D
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.first, self.first + self.low.size)
+
+    def at(self, x: D) -> D:
+        """y at ``x`` px; beyond its ends, their own."""
+        return np.asarray(np.interp(x, self.x0 + self.step * np.arange(self.y.size), self.y), np.float64)
+
+    def reach(self, radius: float) -> tuple[D, D]:
+        """Upper and lower edge (columns,) of all that a pen of that radius touches in each."""
+        around = np.ones((2 * int(np.ceil(radius)) + 1, 1), np.uint8)
+        low, high = cv2.erode(self.low[:, None], around), cv2.dilate(self.high[:, None], around)
+        return np.asarray(low[:, 0] - radius, np.float64), np.asarray(high[:, 0] + radius, np.float64)
+
+    def cover(self, mask: B | U8, radius: float) -> None:
+        """Set to 0, in place, all px of ``mask`` (H, W) that a pen of that radius touches."""
+        low, high = self.reach(radius)
+        n = min(low.size, mask.shape[1] - self.first)
+        top, stop = np.floor(low[:n]).astype(int).clip(0).tolist(), np.ceil(high[:n]).astype(int).clip(0).tolist()
+        for c in range(n):
+            mask[top[c] : stop[c] + 1, self.first + c] = 0
+
+    def led(self, y: D, seen: B | None = None) -> Curve:
+        """The same strip with other samples."""
+        return curve(self.row, self.baseline, self.x0, self.step, y, self.seen if seen is None else seen, self.first)
+
+    def moved(self, shift: float) -> Curve:
+        """The same line, with samples that lie ``shift`` px further right."""
+        y = self.at(np.asarray(self.x0 + shift + self.step * np.arange(self.y.size), np.float64))
+        return curve(self.row, self.baseline, self.x0 + shift, self.step, y, self.seen, self.first)
+
+
+def curve(row: int, baseline: float, x0: float, step: float, y: D, seen: B, first: int) -> Curve:
+    """A curve through samples of which some may be NaN: these are bridged, and not ``seen``."""
+    known = np.isfinite(y)
+    if not known.all():
+        seen = seen & known
+        y = np.interp(np.arange(y.size), np.flatnonzero(known), y[known]) if known.any() else np.full(y.size, baseline)
+    count = max(1, int(np.ceil(x0 + step * (y.size - 1) - 0.5)) - first + 1)
+    at = first - 0.5 + (np.arange(4 * count) + 0.5) / 4
+    fine = np.interp(at, x0 + step * np.arange(y.size), y).reshape(count, 4)
+    return Curve(row, baseline, x0, step, y, seen, first, fine.min(axis=1), fine.max(axis=1))
+
+
+def pen_of(coverage: F, curves: Iterable[Curve], usual: float) -> float:
+    """The pen's width, px: the ink's height where traces are flat; ``usual`` if they nowhere are."""
+    heights = []
+    for one in curves:
+        level = (one.low + one.high) / 2
+        if level.size < 8:
+            continue
+        steep = cv2.dilate(np.abs(np.gradient(level))[:, None], np.ones((5, 1)))[:, 0]
+        flat = np.flatnonzero(steep < _FLAT)
+        rows = np.round(level[flat]).astype(int)[:, None] + np.arange(-6, 7)
+        column = one.first + flat
+        ok = (rows[:, 0] >= 0) & (rows[:, -1] < coverage.shape[0]) & (column < coverage.shape[1])
+        heights.append(coverage[rows[ok], column[ok][:, None]].sum(axis=1))
+    every = np.concatenate(heights) if heights else np.zeros(0)
+    return float(np.clip(np.median(every), 1.0, 9.0)) if every.size > 20 else usual
+
+
+def windows_of(ink: Ink, curves: list[Curve], pen: float, labels: Sequence[I64 | None] = ()) -> list[refine.Window]:
+    """The pixels about each curve. Those that another row's ink reaches count for nothing.
+
+    Args:
+        labels: (4,) x0, y0, x1, y1 px where each curve's lead is named, if known.
+    """
+    height, width = ink.coverage.shape
+    edges = [one.reach(pen / 2) for one in curves]
+    out = []
+    for k, (one, (low, high)) in enumerate(zip(curves, edges, strict=True)):
+        n = min(low.size, width - one.first)
+        top = np.clip(np.floor(low[:n]).astype(np.int64) - _MARGIN, 0, height - 1)
+        rows = np.clip(np.ceil(high[:n]).astype(np.int64) + _MARGIN + 1, 1, height) - top
+        start = np.concatenate([[0], np.cumsum(rows)])
+        column = np.repeat(np.arange(n), rows)
+        x, y = column + one.first, np.arange(start[-1]) - start[column] + top[column]
+        weight = np.minimum(ink.weight_y[y], ink.weight_x[x]).astype(np.float64)
+        for other, (above, below) in zip(curves, edges, strict=True):
+            if other.row == one.row:
+                continue
+            a, b = max(one.first, other.first), min(one.first + n, other.first + above.size)
+            if a >= b:
+                continue
+            mine = slice(int(start[a - one.first]), int(start[b - one.first]))
+            at = x[mine] - other.first
+            weight[mine][(y[mine] > above[at] - _TOUCH) & (y[mine] < below[at] + _TOUCH)] = 0.0
+        if labels and (label := labels[k]) is not None:
+            weight[(x >= label[0]) & (x <= label[2]) & (y >= label[1]) & (y <= label[3])] *= NAME_TRUST
+        values = ink.coverage[y, x].astype(np.float64)
+        out.append(refine.Window(one.first, top, start, values, weight))
+    return out
+
+
+def looked(coverage: F, one: Curve, least: float = _SEEN) -> Curve:
+    """The curve, ``seen`` also where there is ink on it, its own or another's."""
+    n = min(one.low.size, coverage.shape[1] - one.first)
+    rows = np.clip(np.round((one.low[:n] + one.high[:n]) / 2).astype(int)[:, None] + np.arange(-1, 2), 0, None)
+    rows = np.minimum(rows, coverage.shape[0] - 1)
+    inked = coverage[rows, one.first + np.arange(n)[:, None]].max(axis=1) > least
+    at = np.clip(np.round(one.x0 + one.step * np.arange(one.y.size)).astype(int) - one.first, 0, n - 1)
+    seen = one.seen | inked[at]
+    return one if (seen == one.seen).all() else replace(one, seen=seen)

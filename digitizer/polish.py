@@ -1,0 +1,153 @@
+"""polish: traces read from the network's drawing, fitted once more to the page's own ink.
+
+The network tells apart what crosses, what is printed over and what is torn, but draws to a fifth of a pixel; ink that
+is sharp says where the trace runs to a fiftieth. So the drawing decides which way a trace takes, and its own ink, where
+there is any that is nobody else's, where exactly: a fit that is held at the drawing's curve as firmly as that is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ecg_image_kit.layout import Strip
+
+from . import refine
+from .calibrate import Calibration
+from .curves import Curve, curve, pen_of, windows_of
+from .rectify import Upright
+from .segment import INK, Ink
+from .strips import FS, first_sample, fit_curves
+from .trace import Runs, find_runs
+
+_SPREAD = 0.1  # mm, SD, of the network's drawing
+CRISP = 0.07  # RMS error of coverage below which it pays to fit from the start
+_NEXT = 1.5  # px beside a trace's ink that are its own, too
+_THIN = 0.15  # mm, of a pen
+_FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
+_END = 3.0  # mm of a row by which its beginning or end is told
+_MOST = 0.8  # of it that must be seen
+_BARE = 3  # px beyond the pen's end that are looked at, too
+
+
+def polish(
+    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright
+) -> tuple[Calibration, list[refine.Fit], float]:
+    """Fits to the page's own ``ink``, which is that of ``upright``.
+
+    Args:
+        calibration, fits: read from the network's drawing in ``view``, the same view at another pitch.
+
+    Returns:
+        Calibration in mm of ``upright``, fits in its px, and the pen's width, px.
+    """
+    layout, kx, ky = calibration.layout, upright.kx, upright.ky
+    # Both have their (0, 0) mm in the middle of their first pixel, and the same corner.
+    right, down = 0.5 / view.kx - 0.5 / kx, 0.5 / view.ky - 0.5 / ky
+    strips = tuple(replace(s, x=s.x + right, y=s.y + down) for s in layout.strips)
+    pulses = tuple(replace(p, x=p.x + right, y=p.y + down) for p in layout.pulses)
+    layout = replace(layout, strips=strips, pulses=pulses)
+    out = [replace(fit, y=(fit.y / view.ky + down) * ky) for fit in fits]
+    numbered = _curves(ink, strips, out, kx, layout.speed)
+    if not numbered:
+        return replace(calibration, layout=layout), out, 0.3 * ky
+    read, curves = list(numbered), list(numbered.values())
+    pen = pen_of(ink.coverage, curves, 0.3 * ky)
+    scale, spread = layout.gain * ky, _SPREAD * ky
+    found, pen = fit_curves(ink, curves, pen, scale, 0.0, 2 * pen, spread=spread)
+    curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
+    crisp = float(np.median([fit.residual for fit in found])) < CRISP
+    clear = pen > _THIN * ky  # fainter ink says little about where it ends
+    shift = _shift(ink, curves, [strips[k] for k in read], pen, scale, layout.speed) if clear else 0.0
+    if crisp or abs(shift) > 0.01:
+        curves = [c.moved(shift) for c in curves]
+        layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
+        if crisp:  # from the edges of the ink itself: what was drawn rounder than it is would stay so
+            windows = windows_of(ink, curves, pen)
+            runs = find_runs(ink.coverage, ink.coverage > INK)
+            sharp, pen = refine.fit(windows, [_guess(runs, c, pen) for c in curves], pen, scale)
+            found = [replace(fit, seen=c.seen) for fit, c in zip(sharp, curves, strict=True)]
+        else:
+            found, pen = fit_curves(ink, curves, pen, scale, 0.0, 2 * pen, spread=spread)
+    for k, fit in zip(read, found, strict=True):
+        out[k] = fit
+    return replace(calibration, layout=layout), out, pen
+
+
+def lost(ink: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], pen: float, kx: float, speed: float) -> float:
+    """Share of the ``ink`` of traces that none of these fits explains."""
+    left = ink.coverage > INK
+    total = int(left.sum())
+    for one in _curves(ink, strips, fits, kx, speed).values():
+        one.cover(left, pen / 2 + _NEXT)
+    return float(left.sum()) / max(total, 1)
+
+
+def _curves(ink: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], kx: float, speed: float) -> dict[int, Curve]:
+    """The curve of every strip that could be read, by its number."""
+    out = {}
+    for k, (strip, fit) in enumerate(zip(strips, fits, strict=True)):
+        if np.isfinite(fit.y).all():
+            x0 = (strip.x + (first_sample(strip) / FS - strip.start) * speed) * kx
+            first = int(np.clip(np.floor(x0 + 0.5), 0, ink.coverage.shape[1] - 2))
+            out[k] = curve(strip.row, 0.0, x0, speed * kx / FS, fit.y, fit.seen, first)
+    return out
+
+
+def _guess(runs: Runs, one: Curve, pen: float) -> refine.Guess:
+    """A first guess from the edges of the ink about a curve; from the curve where that ink is more than its stroke."""
+    n = min(one.low.size, runs.first.size - 1 - one.first)
+    low, high = one.low[:n], one.high[:n]
+    column = one.first + np.arange(n)
+    # The run that the middle of the curve lies in, or the one below it, or the one above: whichever is nearest.
+    tall = float(runs.bottom.max(initial=0) + 2)
+    at = np.searchsorted(runs.column * tall + runs.bottom, column * tall + (low + high) / 2 + 0.5, side="right")
+    best, off = np.full(n, -1), np.full(n, np.inf)
+    for k in (at, at - 1):
+        k = np.clip(k, 0, max(0, runs.column.size - 1))
+        away = np.maximum(np.abs(runs.y0[k] + pen / 2 - low), np.abs(runs.y1[k] - pen / 2 - high))
+        closer = (runs.column[k] == column) & (away < off)
+        best[closer], off[closer] = k[closer], away[closer]
+    known = off < _FAR + pen / 2
+    free = 2 * pen
+    if known.sum() < 10:
+        return refine.Guess(one.x0, one.step, one.y, one.y - free, one.y + free)
+    g = refine.guess(one.x0, one.step, one.y.size, runs.y0[best], runs.y1[best], known, one.first, pen)
+    samples = np.clip(np.round(one.x0 + one.step * np.arange(one.y.size)).astype(int) - one.first, 0, n - 1)
+    known = np.asarray(cv2.erode(known.astype(np.uint8)[:, None], np.ones((3, 1))) > 0)[:, 0][samples]
+    y, top, bottom = (np.where(known, a, b) for a, b in ((g.y, one.y), (g.low, one.y - free), (g.high, one.y + free)))
+    return replace(g, y=y, low=np.minimum(top, y), high=np.maximum(bottom, y))
+
+
+def _shift(ink: Ink, curves: list[Curve], strips: list[Strip], pen: float, px_per_mv: float, speed: float) -> float:
+    """px by which the rows begin later than the curves, judged by their own ink at both ends; 0 if that cannot be told.
+
+    A pen that ends round or square lengthens rows alike on both sides, so that half the difference remains.
+    """
+    first, last = min(c.x0 for c in curves), max(c.x0 + c.step * c.y.size for c in curves)
+    mirror = replace(ink, coverage=ink.coverage[:, ::-1], weight_x=ink.weight_x[::-1])
+    ends, bare = [], _BARE + int(np.ceil(pen / 2))
+    for side, looked_at in enumerate((ink, mirror)):
+        guesses, windows = [], []
+        for one, strip in zip(curves, strips, strict=True):
+            if abs(one.x0 - first if side == 0 else one.x0 + one.step * one.y.size - last) > 2 * one.step:
+                continue
+            y, seen, x0 = one.y, one.seen, one.x0
+            if side == 1:  # a row ends with the sample before its window's end
+                size = int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip)
+                y, seen = y[:size][::-1], seen[:size][::-1]
+                x0 = ink.coverage.shape[1] - 1 - (one.x0 + one.step * (size - 1))
+            size = int(_END / speed * FS)
+            y, seen = y[:size], seen[:size]
+            if seen.mean() < _MOST or x0 < bare + pen or y.size < 3:
+                continue
+            before = int(np.ceil(bare / one.step))
+            longer = np.concatenate([np.full(before, y[0]), y])
+            first_column = int(np.floor(x0 + 0.5)) - bare
+            around = curve(one.row, one.baseline, x0 - before * one.step, one.step, longer, longer > 0, first_column)
+            windows += windows_of(looked_at, [around], pen)
+            guesses.append(refine.Guess(x0, one.step, y, y, y))
+        ends.append(refine.start_shift(windows, guesses, pen, px_per_mv, bare) if windows else np.nan)
+    return float(np.nan_to_num((ends[0] - ends[1]) / 2))

@@ -1,0 +1,216 @@
+"""untangle: whose is the ink that no trace explains? Rows that cross, or run into each other, are told apart by it.
+
+A first tracing goes wrong where beats of several rows stand in the same columns: an R wave is cut where the row above
+crosses it, and its tip is then nobody's. For each such piece of ink every row near it is led through it by the best of
+all paths, and the row whose path explains most more than before keeps it.
+
+The best path is found exactly, in time linear in the pixels: within a column a path covers an interval between its
+height at either side, whose worth is a difference of running sums, so that the best predecessor of every height is a
+running maximum (Viterbi with slopes of any steepness). What is worth something is the middle of strokes alone, or a
+path would gain by going up and down a thick one as often as it is wide.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .arrays import I64, B, D, F, runs_of, stretches
+from .curves import Curve, looked
+
+_INKED = 0.45  # coverage of ink that ought to be some row's
+_LEAST = 0.8  # mm, of the height or width of a piece of it
+_AROUND = 1.4  # mm before and behind it that may be led otherwise
+_ROOM = 3.0  # mm above and below it and the trace
+# What a pixel is worth: the middle of a stroke; other ink; covered by another row's trace; hardly inked; bare.
+_MIDDLE, _BESIDE, _TAKEN, _FAINT, _BARE = 1.0, -0.05, -0.04, -0.4, -3.0
+_WORTH = 0.8  # mm of ink that a path must explain more than before
+_NEAR = 4.5  # spacings of rows within which a piece may be a row's
+_ORDER, _ASIDE = 0.6, 0.5  # what it costs more beyond the row above or below; mm beside it that this is looked at
+_PALE = 0.08  # coverage of ink that may close a gap
+_GAP, _BESIDE_GAP = 0.25, 0.5  # mm of the shortest; beside it that may be led otherwise
+_BROKEN = 4.0  # mm of ink that mending a gap is worth
+
+
+def untangle(coverage: F, curves: list[Curve], pen: float, spacing: float, kx: float, ky: float) -> list[Curve]:
+    """The curves, some of them led through ink that none of them explained.
+
+    Args:
+        coverage: (H, W) of the traces alone.
+        pen, spacing: px, of the strokes and of the rows. kx, ky: px per mm.
+    """
+    curves = list(curves)
+    inked = coverage > _INKED
+    worth = _worths(inked, 1.0)
+    worth[(worth == _FAINT) & (coverage < _PALE)] = _BARE  # a streak or a hair that no trace leads to is nobody's
+    for columns, rows in _places(_unexplained(inked, curves, pen, kx, ky), kx, inked.shape[1]):
+        near = []
+        for k, one in enumerate(curves):
+            part = slice(max(columns.start, one.first), min(columns.stop, one.first + one.low.size))
+            away = max(0.0, rows.start - one.baseline, one.baseline - rows.stop)
+            if part.stop - part.start > 2 and away < _NEAR * spacing:
+                near.append((k, part))
+        ways = {}
+        for _ in range(2 * len(near)):
+            for k, part in near:
+                if k not in ways:
+                    ways[k] = (*_led(worth, curves, k, part, rows, pen, kx, ky), part)
+            best = max(ways, key=lambda k: ways[k][1], default=-1)
+            if best < 0 or ways[best][1] < _WORTH * ky:
+                break
+            path, _, part = ways[best]
+            curves[best] = _along(curves[best], part, path)
+            low, high = path.min() - 2 * pen, path.max() + 2 * pen
+            # What another one gains depends on this one only if they meet.
+            ways = {
+                k: way for k, way in ways.items()
+                if k != best and (way[0].max() < low or way[0].min() > high)
+            }  # fmt: skip
+    return _mended(coverage, [looked(coverage, one) for one in curves], pen, kx, ky)
+
+
+def _mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float) -> list[Curve]:
+    """The curves, with gaps closed where there is something of a stroke, pale as it may be."""
+    gaps = [
+        (k, gap) for k, one in enumerate(curves) for gap in stretches(~one.seen)
+        if one.seen.any() and gap[1] - gap[0] > _GAP * kx / one.step
+    ]  # fmt: skip
+    if not gaps:
+        return curves
+    pale = coverage > _PALE
+    worth = _worths(pale, np.sqrt(coverage))
+    for k, (start, stop) in gaps:
+        one = curves[k]
+        a, b = (
+            round(one.x0 + one.step * at + beside)
+            for at, beside in ((start, -_BESIDE_GAP * kx), (stop, _BESIDE_GAP * kx))
+        )
+        columns = slice(max(a, one.first), min(b, one.first + one.low.size, coverage.shape[1]))
+        if columns.stop - columns.start < 3:
+            continue
+        middle = one.y[start:stop]
+        place = slice(int(middle.min() - _ROOM * ky), int(middle.max() + _ROOM * ky))
+        path, gain = _led(worth, curves, k, columns, place, pen, kx, ky)
+        if gain > _WORTH * ky / 2:
+            curves[k] = looked(coverage, _along(one, columns, path), _PALE)
+    return curves
+
+
+def _worths(inked: B, middle: F | float) -> D:
+    """(H, W) what each pixel is worth."""
+    worth = np.where(inked, _BESIDE, _FAINT)
+    return np.where(_middles(inked), _MIDDLE * middle, worth)
+
+
+def _places(pieces: list[tuple[int, ...]], kx: float, width: int) -> list[tuple[slice, slice]]:
+    """Columns and rows about pieces of ink, from left to right; those that overlap in columns are one."""
+    around = round(_AROUND * kx)
+    out: list[list[int]] = []
+    for x0, y0, x1, y1 in sorted(pieces):
+        if out and x0 - around < out[-1][1]:
+            last = out[-1]
+            out[-1] = [last[0], max(last[1], x1 + around), min(last[2], y0), max(last[3], y1)]
+        else:
+            out.append([x0 - around, x1 + around, y0, y1])
+    return [(slice(max(0, a), min(width, b)), slice(top, stop)) for a, b, top, stop in out]
+
+
+def _unexplained(inked: B, curves: list[Curve], pen: float, kx: float, ky: float) -> list[tuple[int, ...]]:
+    """Boxes x0, y0, x1, y1 px of ink that no curve's pen covers."""
+    left = inked.astype(np.uint8)
+    for one in curves:
+        one.cover(left, pen / 2 + 1.0)
+    inside = np.zeros(left.shape[1], bool)
+    for one in curves:
+        inside[one.columns] = True
+    left[:, ~inside] = 0
+    count, _, stats, _ = cv2.connectedComponentsWithStats(left, connectivity=8)
+    boxes = [tuple(int(v) for v in stats[k, :4]) for k in range(1, count)]
+    return [(x, y, x + w, y + h) for x, y, w, h in boxes if h >= _LEAST * ky or w >= _LEAST * kx]
+
+
+def _middles(inked: B) -> B:
+    """(H, W) the middle of every stroke: of its horizontal runs where it is steep, of its vertical ones where flat."""
+    column, top, bottom = runs_of(inked)
+    row, left, right = runs_of(np.ascontiguousarray(inked.T))
+    high, wide = np.zeros(inked.shape, np.int32), np.zeros(inked.shape, np.int32)
+    high.T[inked.T] = np.repeat(bottom - top, bottom - top)
+    wide[inked] = np.repeat(right - left, right - left)
+    out = np.zeros(inked.shape, np.bool_)
+    y, x = (top + bottom - 1) // 2, (left + right - 1) // 2
+    flat, steep = high[y, column] <= wide[y, column], wide[row, x] < high[row, x]
+    out[y[flat], column[flat]] = True
+    out[row[steep], x[steep]] = True
+    return out
+
+
+def _led(
+    worth: D, curves: list[Curve], k: int, columns: slice, place: slice, pen: float, kx: float, ky: float
+) -> tuple[D, float]:
+    """Curve k's best path, (columns + 1,) px y at the columns' sides, and how much more it is worth than now."""
+    one = curves[k]
+    inner = slice(columns.start - one.first, columns.stop - one.first)
+    room = round(_ROOM * ky)
+    top = max(0, int(min(one.low[inner].min(), place.start)) - room)
+    stop = min(len(worth), int(max(one.high[inner].max(), place.stop)) + room)
+    own = worth[top:stop, columns].copy()
+    rows = np.arange(top, stop)[:, None]
+    for other in curves:
+        a, b = max(columns.start, other.first), min(columns.stop, other.first + other.low.size)
+        if other.row == one.row or a >= b:
+            continue
+        low, high = (edge[a - other.first : b - other.first] for edge in other.reach(pen / 2 + 0.5))
+        part = own[:, a - columns.start : b - columns.start]
+        part[(rows >= low) & (rows <= high)] = _TAKEN
+        # Beats stand at the same times in every row, so that rows keep their order even where they overlap.
+        above, below = (edge[a - other.first : b - other.first] for edge in other.reach(_ASIDE * kx))
+        part[(rows < above) if other.row < one.row else (rows > below)] -= _ORDER
+    total = np.concatenate([np.zeros((1, own.shape[1])), np.cumsum(own, axis=0)])
+    before = one.at(np.arange(columns.start, columns.stop + 1) - 0.5) - top
+    # Its ends stay where they are, unless the strip itself ends there.
+    ends = one.x0, one.x0 + one.step * (one.y.size - 1)
+    free = np.array([columns.start - 0.5 <= ends[0] + 1, columns.stop - 0.5 >= ends[1] - 1])
+    band = np.stack([np.floor(before) - 1, np.ceil(before) + 2]).clip(0, len(own)).astype(np.int64)
+    now = _best(total, band)[1]
+    band[0, 1:-1], band[1, 1:-1] = 0, len(own)
+    band[0, [0, -1]] = np.where(free, 0, band[0, [0, -1]])
+    band[1, [0, -1]] = np.where(free, len(own), band[1, [0, -1]])
+    path, value = _best(total, band)
+    at = slice(int((columns.start - one.x0) / one.step), int((columns.stop - one.x0) / one.step) + 1)
+    broken = not one.seen[max(0, at.start) : max(0, at.stop)].all()
+    return path + float(top), value - now + (_BROKEN * ky if broken and value - now > _WORTH * ky else 0.0)
+
+
+def _best(total: D, band: I64) -> tuple[D, float]:
+    """The path worth most, (columns + 1,) rows at the columns' sides, and its worth.
+
+    Args:
+        total: (rows + 1, columns) running sums of the pixels' worth down each column.
+        band: (2, columns + 1) first row it may pass at each side, and the one after the last.
+    """
+    size, columns = total.shape[0] - 1, total.shape[1]
+    index = np.arange(size)
+    back = np.empty((columns, size), np.int32)
+    value = np.where((index >= band[0, 0]) & (index < band[1, 0]), 0.0, -1e9)
+    for c in range(columns):
+        down, up = value - total[:-1, c], (value + total[1:, c])[::-1]
+        most_down, most_up = np.maximum.accumulate(down), np.maximum.accumulate(up)
+        from_down = np.maximum.accumulate(np.where(down >= most_down, index, 0))
+        from_up = (size - 1 - np.maximum.accumulate(np.where(up >= most_up, index, 0)))[::-1]
+        a, b = most_down + total[1:, c], most_up[::-1] - total[:-1, c]
+        value, back[c] = np.maximum(a, b), np.where(a >= b, from_down, from_up)
+        value[: band[0, c + 1]] = value[band[1, c + 1] :] = -1e9
+    path = np.empty(columns + 1, np.int64)
+    path[-1] = int(np.argmax(value))
+    for c in range(columns - 1, -1, -1):
+        path[c] = back[c, path[c + 1]]
+    return path.astype(np.float64), float(value.max())
+
+
+def _along(one: Curve, columns: slice, path: D) -> Curve:
+    """The curve, through ``path`` within the columns."""
+    at = one.x0 + one.step * np.arange(one.y.size)
+    inside = (at > columns.start - 0.5) & (at < columns.stop - 0.5)
+    y = one.y.copy()
+    y[inside] = np.interp(at[inside], np.arange(columns.start, columns.stop + 1) - 0.5, path)
+    return one.led(y)
