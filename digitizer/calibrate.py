@@ -33,7 +33,7 @@ _AT_EDGE = 1.5  # mm
 _SIDES = ("left", "right")
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
 _READ = 0.5  # how sure a name must be to be relied on by itself
-_STRAIGHT = 0.25  # mm, SD about a straight line, of what is no trace
+_STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
 _LOST_END = 5.0  # mm of a row's end that may not have been seen, if it then lasts as long as rows usually do
 _ENOUGH = 40  # such points that two rows must have in common
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from . import refine
-from .arrays import I64, U8, B, D, F
-from .segment import Ink
+from .arrays import I64, U8, B, D, F, runs_of
+from .segment import INK, Ink
 
 _MARGIN = 2  # px around a trace's ink that a fit looks at
 _TOUCH = 0.7  # px beyond another trace's ink that is not looked at
 _FLAT = 0.15  # px per px: slope below which the ink's height is the pen's width
 _SEEN = 0.25  # coverage
+_AROUND = 9  # columns whose ink a trace may lie in
 NAME_TRUST = 0.3  # weight of pixels where a lead's name stands
 
 
@@ -100,19 +101,20 @@ def pen_of(coverage: F, curves: Iterable[Curve], usual: float) -> float:
     return float(np.clip(np.median(every), 1.0, 9.0)) if every.size > 20 else usual
 
 
-def windows_of(ink: Ink, curves: list[Curve], pen: float, labels: Sequence[I64 | None] = ()) -> list[refine.Window]:
-    """The pixels about each curve. Those that another row's ink reaches count for nothing.
-
-    Args:
-        labels: (4,) x0, y0, x1, y1 px where each curve's lead is named, if known.
-    """
+def windows_of(ink: Ink, curves: list[Curve], pen: float) -> list[refine.Window]:
+    """The pixels about each curve. Those that another row's ink reaches count for nothing."""
     height, width = ink.coverage.shape
+    runs = runs_of(ink.coverage > INK) if ink.drawn else None  # else letters may be part of it
     edges = [one.reach(pen / 2) for one in curves]
     out = []
-    for k, (one, (low, high)) in enumerate(zip(curves, edges, strict=True)):
+    for one, (low, high) in zip(curves, edges, strict=True):
         n = min(low.size, width - one.first)
-        top = np.clip(np.floor(low[:n]).astype(np.int64) - _MARGIN, 0, height - 1)
-        rows = np.clip(np.ceil(high[:n]).astype(np.int64) + _MARGIN + 1, 1, height) - top
+        first, last = np.floor(low[:n]), np.ceil(high[:n]) + 1
+        if runs is not None:  # to the end of the ink that it lies in: what it leaves of that has to be explained
+            first = np.minimum(first, _through(runs, one.first + np.arange(n), one.low[:n], height)[0])
+            last = np.maximum(last, _through(runs, one.first + np.arange(n), one.high[:n], height)[1])
+        top = np.clip(first.astype(np.int64) - _MARGIN, 0, height - 1)
+        rows = np.clip(last.astype(np.int64) + _MARGIN, 1, height) - top
         start = np.concatenate([[0], np.cumsum(rows)])
         column = np.repeat(np.arange(n), rows)
         x, y = column + one.first, np.arange(start[-1]) - start[column] + top[column]
@@ -126,11 +128,33 @@ def windows_of(ink: Ink, curves: list[Curve], pen: float, labels: Sequence[I64 |
             mine = slice(int(start[a - one.first]), int(start[b - one.first]))
             at = x[mine] - other.first
             weight[mine][(y[mine] > above[at] - _TOUCH) & (y[mine] < below[at] + _TOUCH)] = 0.0
-        if labels and (label := labels[k]) is not None:
-            weight[(x >= label[0]) & (x <= label[2]) & (y >= label[1]) & (y <= label[3])] *= NAME_TRUST
         values = ink.coverage[y, x].astype(np.float64)
         out.append(refine.Window(one.first, top, start, values, weight))
     return out
+
+
+def bounded(one: Curve, window: refine.Window, pen: float, spread: float = np.inf) -> refine.Guess:
+    """The curve as a guess: free to lie anywhere in the ink of its window, and a pen's width beyond its own place."""
+    n = window.top.size
+    top, rows = window.top.astype(np.float64), np.diff(window.start)
+    around = np.ones((_AROUND, 1), np.uint8)
+    low, high = cv2.erode(top[:, None], around)[:, 0], cv2.dilate((top + rows)[:, None], around)[:, 0]
+    at, columns = one.x0 + one.step * np.arange(one.y.size), window.left + np.arange(n)
+    low, high = np.interp(at, columns, low + _MARGIN + 0.3 * pen), np.interp(at, columns, high - _MARGIN - 0.3 * pen)
+    return refine.Guess(one.x0, one.step, one.y, np.minimum(low, one.y - pen), np.maximum(high, one.y + pen), spread)
+
+
+def _through(runs: tuple[I64, I64, I64], columns: I64, y: D, height: int) -> tuple[D, D]:
+    """First row (columns,) of the run of ink that goes through ``y`` px in each column, and the one after its last;
+    ``y`` where there is none."""
+    column, top, bottom = runs
+    row = np.clip(np.round(y), 0, height - 1)
+    if not column.size:
+        return row, row
+    at = np.searchsorted(column * (height + 1) + bottom, columns * (height + 1) + row, side="right")
+    at = np.minimum(at, column.size - 1)
+    inside = (column[at] == columns) & (top[at] <= row)
+    return np.where(inside, top[at], row), np.where(inside, bottom[at], row)
 
 
 def looked(coverage: F, one: Curve, least: float = _SEEN) -> Curve:

@@ -31,8 +31,9 @@ from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
 from .report import POOR
 from .segment import Ink, NoInk, segment
-from .strips import FS, first_sample, fit_strips
+from .strips import fit_strips
 from .trace import NoTrace, trace
+from .tracks import FS, first_sample
 
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
@@ -153,29 +154,31 @@ def interpret(
         found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
+    own, ink = network.ink_of(seen, view.kx, view.ky), None
+    if not _black_and_white(image):  # there strokes are broken, or all but gone; the network joins them
+        with contextlib.suppress(NoInk):
+            ink = segment(upright.image, upright.kx, upright.ky)
+            own = replace(own, rulings=np.asarray(ink.rulings * (view.kx / upright.kx), np.float64))
     try:
-        own = network.ink_of(seen, view.kx, view.ky)
         found = _found(own, view, speed, gain)
     except NoTrace:
         if not alone:
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
-    if not _black_and_white(image):  # there strokes are broken, or all but gone; the network joins them
-        with contextlib.suppress(NoInk):
-            ink = segment(upright.image, upright.kx, upright.ky)
-            calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright)
-            found, view = _Found(calibration, fits, pen), upright
-            if alone and found.residual < CRISP:  # a page as it was drawn
-                with contextlib.suppress(NoTrace):
-                    plain = _found(ink, upright, speed, gain)
-                    if _is_better(plain, found, network.narrowed(ink, own), upright):
-                        return _reading(image, name, fs, grid, upright, plain, "analytic")
+    if ink is not None:
+        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright)
+        found, view = _Found(calibration, fits, pen), upright
+        if alone and found.residual < CRISP:  # a page as it was drawn
+            with contextlib.suppress(NoTrace):
+                plain = _found(ink, upright, speed, gain)
+                if _is_better(plain, found, network.narrowed(ink, own), upright):
+                    return _reading(image, name, fs, grid, upright, plain, "analytic")
     return _reading(image, name, fs, grid, view, found, "learned")
 
 
 def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright) -> bool:
     """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees."""
-    if plain.cells != found.cells or plain.residual > found.residual + _ALIKE:
+    if plain.cells != found.cells or plain.residual > found.residual:
         return False
     without, with_it = (
         lost(near, each.calibration.layout.strips, each.fits, each.pen, upright.kx, each.calibration.layout.speed)

@@ -19,12 +19,14 @@ from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
 from .rectify import Upright
 from .segment import INK, Ink
-from .strips import FS, first_sample, fit_curves
+from .strips import fit_curves
 from .trace import Runs, find_runs
+from .tracks import FS, first_sample
 
 _SPREAD = 0.1  # mm, SD, of the network's drawing
-CRISP = 0.07  # RMS error of coverage below which it pays to fit from the start
+CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
+_WORN = 0.1  # px
 _THIN = 0.15  # mm, of a pen
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
 _END = 3.0  # mm of a row by which its beginning or end is told
@@ -56,7 +58,7 @@ def polish(
     read, curves = list(numbered), list(numbered.values())
     pen = pen_of(ink.coverage, curves, 0.3 * ky)
     scale, spread = layout.gain * ky, _SPREAD * ky
-    found, pen = fit_curves(ink, curves, pen, scale, 0.0, 2 * pen, spread=spread)
+    found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < CRISP
     clear = pen > _THIN * ky  # fainter ink says little about where it ends
@@ -70,7 +72,7 @@ def polish(
             sharp, pen = refine.fit(windows, [_guess(runs, c, pen) for c in curves], pen, scale)
             found = [replace(fit, seen=c.seen) for fit, c in zip(sharp, curves, strict=True)]
         else:
-            found, pen = fit_curves(ink, curves, pen, scale, 0.0, 2 * pen, spread=spread)
+            found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen
@@ -150,4 +152,5 @@ def _shift(ink: Ink, curves: list[Curve], strips: list[Strip], pen: float, px_pe
             windows += windows_of(looked_at, [around], pen)
             guesses.append(refine.Guess(x0, one.step, y, y, y))
         ends.append(refine.start_shift(windows, guesses, pen, px_per_mv, bare) if windows else np.nan)
-    return float(np.nan_to_num((ends[0] - ends[1]) / 2))
+    # Ink that ends before the trace does is worn, or was not seen: who knows on which side.
+    return float(np.nan_to_num((ends[0] - ends[1]) / 2)) if sum(ends) < _WORN else 0.0

@@ -64,7 +64,7 @@ class Ink:
     coverage: F
     weight_x: F
     weight_y: F
-    rulings: I32
+    rulings: I32 | D
     pulses: tuple[PulseSeen, ...] | None = None
     names: tuple[NameSeen, ...] | None = None
     edge: D | None = None

@@ -100,29 +100,32 @@ def trace(coverage: F, kx: float, ky: float, drawn: bool = False) -> Traced:
     Ink is what is covered by more than 40 %. Where that leaves gaps in the rows (thin or pale strokes), paler ink that
     is connected to it over a long way counts as well, if it closes more than half of them.
     """
-    label, long, marks, longest = _components(coverage > 0.3, kx, ky, drawn)
-    if longest < 20 * kx:
-        raise NoTrace(f"the longest connected ink is {longest / kx:.0f} mm wide; expected 20 mm or more of a lead.")
-    found = _trace(coverage, coverage > INK, long[label], marks, kx, ky)
-    if _gaps(found) > _MANY_GAPS:
-        label, long, _, _ = _components(coverage > _PALE_INK, kx, ky, drawn)
-        pale = long[label]
+    found, marks = _components(coverage > 0.3, kx, ky, drawn)
+    if found.longest < 20 * kx:
+        raise NoTrace(
+            f"the longest connected ink is {found.longest / kx:.0f} mm wide; expected 20 mm or more of a lead."
+        )
+    usual = _trace(coverage, coverage > INK, found, marks, kx, ky)
+    if _gaps(usual) > _MANY_GAPS:
+        pale, _ = _components(coverage > _PALE_INK, kx, ky, drawn)
+        inked = (coverage > INK) | (pale.own[pale.label] & (coverage > _PALE_INK))
         try:
-            again = _trace(coverage, (coverage > INK) | (pale & (coverage > _PALE_INK)), pale, marks, kx, ky)
+            again = _trace(coverage, inked, pale, marks, kx, ky)
         except NoTrace:
-            return found
-        if len(again.rows) == len(found.rows) and _gaps(again) < 0.5 * _gaps(found):
+            return usual
+        if len(again.rows) == len(usual.rows) and _gaps(again) < 0.5 * _gaps(usual):
             return again
-    return found
+    return usual
 
 
-def _trace(coverage: F, inked: B, long_ink: B, marks: I32, kx: float, ky: float) -> Traced:
+def _trace(coverage: F, inked: B, pieces: _Pieces, marks: I32, kx: float, ky: float) -> Traced:
     runs = find_runs(coverage, inked)
-    keep = long_ink[runs.top, runs.column]
-    if not keep.any():
+    piece = pieces.label[runs.top, runs.column]
+    long, keep = pieces.long[piece], pieces.own[piece]
+    if not long.any():
         raise NoTrace("no ink that is connected over a long way is dark enough. Raise the contrast.")
     pen = float(np.percentile((runs.y1 - runs.y0)[keep], 20))
-    flat = keep & (runs.bottom - runs.top < pen + 0.6 * ky)
+    flat = long & (runs.bottom - runs.top < pen + 0.6 * ky)
     middle = np.asarray((runs.top + runs.bottom)[flat] / 2.0, np.float64)
     centres, spacing = find_rows(middle, runs.column[flat], coverage.shape[0], ky)
     chains = chain(runs)
@@ -141,11 +144,22 @@ def _gaps(found: Traced) -> float:
     return missing / max(total, 1)
 
 
-def _components(mask: B, kx: float, ky: float, drawn: bool) -> tuple[I32, B, I32, float]:
-    """Connected ink: labels (H, W), which of them are long, boxes of letter-sized ones, and the longest width in px.
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Connected ink: ``label`` (H, W); by label, which are ``long`` (by which rows are found), and which may be of a
+    row's ``own``; and the ``longest`` width, px."""
+
+    label: I32
+    long: B
+    own: B
+    longest: float
+
+
+def _components(mask: B, kx: float, ky: float, drawn: bool) -> tuple[_Pieces, I32]:
+    """Connected ink, and boxes (N, 4) x0, y0, x1, y1 of letter-sized pieces.
 
     Long means 10 mm or more, or high as calibration pulses are; letters and marks are not. Where nothing but traces is
-    ``drawn``, 1 mm is enough. Boxes are (N, 4) x0, y0, x1, y1.
+    ``drawn``, 1 mm is enough to belong to one (an upright piece may be a ruled line).
     """
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     stats[0] = 0
@@ -153,9 +167,8 @@ def _components(mask: B, kx: float, ky: float, drawn: bool) -> tuple[I32, B, I32
     letter = (width >= 0.15 * kx) & (width <= 6 * kx) & (height >= 1.0 * ky) & (height <= 6 * ky)
     boxes = np.stack([x, y, x + width, y + height], axis=1)[letter]
     long = (width >= 10 * kx) | ((width >= 3.5 * kx) & (height >= 4.5 * ky))
-    if drawn:
-        long |= (width >= kx) | (height >= ky)
-    return np.asarray(label, np.int32), long, boxes.astype(np.int32), float(width.max())
+    own = long | (width >= kx) if drawn else long
+    return _Pieces(np.asarray(label, np.int32), long, own, float(width.max())), boxes.astype(np.int32)
 
 
 def find_rows(y: D, column: I32, height: int, ky: float) -> tuple[D, float]:

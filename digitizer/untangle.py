@@ -27,6 +27,7 @@ _MIDDLE, _BESIDE, _TAKEN, _FAINT, _BARE = 1.0, -0.05, -0.04, -0.4, -3.0
 _WORTH = 0.8  # mm of ink that a path must explain more than before
 _NEAR = 4.5  # spacings of rows within which a piece may be a row's
 _ORDER, _ASIDE = 0.6, 0.5  # what it costs more beyond the row above or below; mm beside it that this is looked at
+_BORDER, _WITHIN = 0.5, 2.0  # mm of a strip's beginning and end; that it may be led up or down there
 _PALE = 0.08  # coverage of ink that may close a gap
 _GAP, _BESIDE_GAP = 0.25, 0.5  # mm of the shortest; beside it that may be led otherwise
 _BROKEN = 4.0  # mm of ink that mending a gap is worth
@@ -173,8 +174,12 @@ def _led(
     band = np.stack([np.floor(before) - 1, np.ceil(before) + 2]).clip(0, len(own)).astype(np.int64)
     now = _best(total, band)[1]
     band[0, 1:-1], band[1, 1:-1] = 0, len(own)
-    band[0, [0, -1]] = np.where(free, 0, band[0, [0, -1]])
-    band[1, [0, -1]] = np.where(free, len(own), band[1, [0, -1]])
+    # Where a strip begins or ends a ruled line may stand, which is no beat.
+    x = np.arange(columns.start, columns.stop + 1) - 0.5
+    bordered = np.minimum(x - ends[0], ends[1] - x) < _BORDER * kx
+    around = np.stack([before - _WITHIN * ky, before + _WITHIN * ky]).clip(0, len(own)).astype(np.int64)
+    wide = np.array([free[0] & bordered, free[1] & bordered]).any(axis=0)
+    band[:, wide] = around[:, wide]
     path, value = _best(total, band)
     at = slice(int((columns.start - one.x0) / one.step), int((columns.stop - one.x0) / one.step) + 1)
     broken = not one.seen[max(0, at.start) : max(0, at.stop)].all()
