@@ -20,6 +20,7 @@ TRAIN = [
 ]
 DEV = [
     "pytest>=8",
+    "pytest-xdist>=3.5",
     "hypothesis>=6.100",
     "ruff>=0.9",
     "mypy>=1.14",

@@ -38,10 +38,7 @@ from .tracks import FS, first_sample
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
-_ALIKE, _LEFT = (
-    0.01,
-    0.002,
-)  # differences that say nothing: of RMS errors of coverage; of the share of ink not explained
+_LEFT = 0.002  # share of the ink left unexplained that says nothing
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 

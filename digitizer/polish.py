@@ -26,7 +26,7 @@ from .tracks import FS, first_sample
 _SPREAD = 0.1  # mm, SD, of the network's drawing
 CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
-_WORN = 0.1  # px
+_WORN = 0.05  # px
 _THIN = 0.15  # mm, of a pen
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
 _END = 3.0  # mm of a row by which its beginning or end is told
@@ -152,5 +152,7 @@ def _shift(ink: Ink, curves: list[Curve], strips: list[Strip], pen: float, px_pe
             windows += windows_of(looked_at, [around], pen)
             guesses.append(refine.Guess(x0, one.step, y, y, y))
         ends.append(refine.start_shift(windows, guesses, pen, px_per_mv, bare) if windows else np.nan)
+    begin, end = ends
+    shift = (begin - end) / 2
     # Ink that ends before the trace does is worn, or was not seen: who knows on which side.
-    return float(np.nan_to_num((ends[0] - ends[1]) / 2)) if sum(ends) < _WORN else 0.0
+    return float(np.nan_to_num(shift)) if begin + end < max(_WORN, abs(shift)) else 0.0

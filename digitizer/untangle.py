@@ -12,6 +12,8 @@ path would gain by going up and down a thick one as often as it is wide.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import cv2
 import numpy as np
 
@@ -27,6 +29,7 @@ _MIDDLE, _BESIDE, _TAKEN, _FAINT, _BARE = 1.0, -0.05, -0.04, -0.4, -3.0
 _WORTH = 0.8  # mm of ink that a path must explain more than before
 _NEAR = 4.5  # spacings of rows within which a piece may be a row's
 _ORDER, _ASIDE = 0.6, 0.5  # what it costs more beyond the row above or below; mm beside it that this is looked at
+_LEVEL, _TALL = 0.9, 1.5  # mm: what goes up and down by less runs level; what is taller is part of a beat
 _BORDER, _WITHIN = 0.5, 2.0  # mm of a strip's beginning and end; that it may be led up or down there
 _PALE = 0.08  # coverage of ink that may close a gap
 _GAP, _BESIDE_GAP = 0.25, 0.5  # mm of the shortest; beside it that may be led otherwise
@@ -45,22 +48,27 @@ def untangle(coverage: F, curves: list[Curve], pen: float, spacing: float, kx: f
     worth = _worths(inked, 1.0)
     worth[(worth == _FAINT) & (coverage < _PALE)] = _BARE  # a streak or a hair that no trace leads to is nobody's
     for columns, rows in _places(_unexplained(inked, curves, pen, kx, ky), kx, inked.shape[1]):
-        near = []
+        near, level = {}, set()
         for k, one in enumerate(curves):
             part = slice(max(columns.start, one.first), min(columns.stop, one.first + one.low.size))
             away = max(0.0, rows.start - one.baseline, one.baseline - rows.stop)
             if part.stop - part.start > 2 and away < _NEAR * spacing:
-                near.append((k, part))
+                near[k] = part
+                if _is_level(one, part, ky):
+                    level.add(k)
+        if rows.stop - rows.start > _TALL * ky:  # a trace that is seen to run level has no beat there
+            near = {k: part for k, part in near.items() if k not in level}
         ways = {}
-        for _ in range(2 * len(near)):
-            for k, part in near:
+        while near:
+            for k, part in near.items():
                 if k not in ways:
-                    ways[k] = (*_led(worth, curves, k, part, rows, pen, kx, ky), part)
+                    ways[k] = (*_led(worth, curves, k, part, rows, pen, kx, ky, level), part)
             best = max(ways, key=lambda k: ways[k][1], default=-1)
             if best < 0 or ways[best][1] < _WORTH * ky:
                 break
             path, _, part = ways[best]
             curves[best] = _along(curves[best], part, path)
+            del near[best]
             low, high = path.min() - 2 * pen, path.max() + 2 * pen
             # What another one gains depends on this one only if they meet.
             ways = {
@@ -68,6 +76,13 @@ def untangle(coverage: F, curves: list[Curve], pen: float, spacing: float, kx: f
                 if k != best and (way[0].max() < low or way[0].min() > high)
             }  # fmt: skip
     return _mended(coverage, [looked(coverage, one) for one in curves], pen, kx, ky)
+
+
+def _is_level(one: Curve, columns: slice, ky: float) -> bool:
+    """Whether a curve is seen throughout these columns, and goes neither up nor down."""
+    inner = slice(columns.start - one.first, columns.stop - one.first)
+    samples = slice(*(max(0, int((c - one.x0) / one.step)) for c in (columns.start, columns.stop)))
+    return bool(one.high[inner].max() - one.low[inner].min() < _LEVEL * ky and one.seen[samples].all())
 
 
 def _mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float) -> list[Curve]:
@@ -146,7 +161,15 @@ def _middles(inked: B) -> B:
 
 
 def _led(
-    worth: D, curves: list[Curve], k: int, columns: slice, place: slice, pen: float, kx: float, ky: float
+    worth: D,
+    curves: list[Curve],
+    k: int,
+    columns: slice,
+    place: slice,
+    pen: float,
+    kx: float,
+    ky: float,
+    level: Collection[int] = (),
 ) -> tuple[D, float]:
     """Curve k's best path, (columns + 1,) px y at the columns' sides, and how much more it is worth than now."""
     one = curves[k]
@@ -156,7 +179,7 @@ def _led(
     stop = min(len(worth), int(max(one.high[inner].max(), place.stop)) + room)
     own = worth[top:stop, columns].copy()
     rows = np.arange(top, stop)[:, None]
-    for other in curves:
+    for number, other in enumerate(curves):
         a, b = max(columns.start, other.first), min(columns.stop, other.first + other.low.size)
         if other.row == one.row or a >= b:
             continue
@@ -164,8 +187,9 @@ def _led(
         part = own[:, a - columns.start : b - columns.start]
         part[(rows >= low) & (rows <= high)] = _TAKEN
         # Beats stand at the same times in every row, so that rows keep their order even where they overlap.
-        above, below = (edge[a - other.first : b - other.first] for edge in other.reach(_ASIDE * kx))
-        part[(rows < above) if other.row < one.row else (rows > below)] -= _ORDER
+        if number not in level:
+            above, below = (edge[a - other.first : b - other.first] for edge in other.reach(_ASIDE * kx))
+            part[(rows < above) if other.row < one.row else (rows > below)] -= _ORDER
     total = np.concatenate([np.zeros((1, own.shape[1])), np.cumsum(own, axis=0)])
     before = one.at(np.arange(columns.start, columns.stop + 1) - 0.5) - top
     # Its ends stay where they are, unless the strip itself ends there.

@@ -147,6 +147,39 @@ def test_same_seed_same_weights(checkpoint: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
+def test_training_goes_on_from_exported_weights(weights: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """An export has its normalisations folded away; the network that starts from it says the same as before."""
+    from digitizer.model import start_from
+
+    torch.manual_seed(3)
+    image = torch.rand(2, 3, 64, 96)
+    net, before = build(TINY), build(TINY)
+    saved = torch.load(checkpoint, weights_only=True)["average"]
+    before.load_state_dict({k.removeprefix("module."): v for k, v in saved.items() if k.startswith("module.")})
+    start_from(net, weights / "reader.onnx", image)
+    assert net.training
+    with torch.no_grad():
+        for mine, theirs in zip(net.eval()(image), before.eval()(image), strict=True):
+            assert torch.allclose(mine, theirs, atol=1e-4)
+        normed: list[Any] = []
+        norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.register_forward_pre_hook(lambda m, x: normed.append((m, x[0].transpose(0, 1).flatten(1))))
+        net(image)
+    for norm, x in normed:  # what they expect is what they get
+        assert torch.allclose(norm.running_mean, x.mean(1), atol=1e-4)
+        assert torch.allclose(norm.running_var, x.var(1, unbiased=False), rtol=1e-3, atol=1e-5)
+    path = train(config(tmp_path, start=str(weights), steps=1))
+    assert torch.load(path, weights_only=True)["step"] == 1
+
+
+@pytest.mark.parametrize(("arch", "says"), [("small:4,4,8,8,16", "another network"), (TINY, "cannot be read")])
+def test_no_start(arch: str, says: str, weights: Path, tmp_path: Path) -> None:
+    folder = weights if says == "another network" else tmp_path
+    with pytest.raises(UsageError, match=says):
+        train(config(tmp_path / "run", arch=arch, start=str(folder)))
+
+
 def test_minutes(tmp_path: Path) -> None:
     path = train(config(tmp_path, steps=10**6, minutes=0.02))
     saved = torch.load(path, weights_only=True)
