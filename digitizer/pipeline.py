@@ -38,7 +38,8 @@ from .tracks import FS, first_sample
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
-_LEFT = 0.002  # share of the ink left unexplained that says nothing
+# What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
+_ALIKE, _LEFT = 0.01, 0.002
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
@@ -175,7 +176,7 @@ def interpret(
 
 def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright) -> bool:
     """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees."""
-    if plain.cells != found.cells or plain.residual > found.residual:
+    if plain.cells != found.cells or plain.residual > found.residual + _ALIKE:
         return False
     without, with_it = (
         lost(near, each.calibration.layout.strips, each.fits, each.pen, upright.kx, each.calibration.layout.speed)

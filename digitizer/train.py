@@ -304,6 +304,7 @@ def train(config: Config, augment: Callable[[U8, np.random.Generator], U8] = jit
         _keep(path, config, model, average, optimizer, step, seconds + time.time() - begin)
         _look(out, step, average.module, held_out, device, mean)
     if world > 1:
+        torch.distributed.barrier()  # or one would hang up on another that is still at work
         torch.distributed.destroy_process_group()
     return path
 

@@ -370,6 +370,7 @@ def train(config: Config) -> Path:
         trainer.seconds = before + time.time() - begin
         _keep(path, trainer, mean)
     if world > 1:
+        torch.distributed.barrier()  # or one would hang up on another that is still at work
         torch.distributed.destroy_process_group()
     return path
 
