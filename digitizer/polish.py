@@ -22,6 +22,7 @@ from .segment import INK, Ink
 from .strips import fit_curves
 from .trace import Runs, find_runs
 from .tracks import FS, first_sample
+from .untangle import mended
 
 _SPREAD = 0.1  # mm, SD, of the network's drawing
 CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
@@ -56,6 +57,8 @@ def polish(
     if not numbered:
         return replace(calibration, layout=layout), out, 0.3 * ky
     read, curves = list(numbered), list(numbered.values())
+    # What the network did not see, as little of it as is missing, may be there all the same.
+    curves = mended(ink.coverage, curves, pen_of(ink.coverage, curves, 0.3 * ky), kx, ky, INK)
     pen = pen_of(ink.coverage, curves, 0.3 * ky)
     scale, spread = layout.gain * ky, _SPREAD * ky
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)

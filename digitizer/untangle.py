@@ -32,7 +32,7 @@ _ORDER, _ASIDE = 0.6, 0.5  # what it costs more beyond the row above or below; m
 _LEVEL, _TALL = 0.9, 1.5  # mm: what goes up and down by less runs level; what is taller is part of a beat
 _BORDER, _WITHIN = 0.5, 2.0  # mm of a strip's beginning and end; that it may be led up or down there
 _PALE = 0.08  # coverage of ink that may close a gap
-_GAP, _BESIDE_GAP = 0.25, 0.5  # mm of the shortest; beside it that may be led otherwise
+_GAP, _BESIDE_GAP, _AWAY = 0.25, 0.5, 12.0  # mm: of the shortest; beside, above and below it that may be led otherwise
 _BROKEN = 4.0  # mm of ink that mending a gap is worth
 
 
@@ -75,7 +75,7 @@ def untangle(coverage: F, curves: list[Curve], pen: float, spacing: float, kx: f
                 k: way for k, way in ways.items()
                 if k != best and (way[0].max() < low or way[0].min() > high)
             }  # fmt: skip
-    return _mended(coverage, [looked(coverage, one) for one in curves], pen, kx, ky)
+    return mended(coverage, [looked(coverage, one) for one in curves], pen, kx, ky, _PALE)
 
 
 def _is_level(one: Curve, columns: slice, ky: float) -> bool:
@@ -85,15 +85,15 @@ def _is_level(one: Curve, columns: slice, ky: float) -> bool:
     return bool(one.high[inner].max() - one.low[inner].min() < _LEVEL * ky and one.seen[samples].all())
 
 
-def _mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float) -> list[Curve]:
-    """The curves, with gaps closed where there is something of a stroke, pale as it may be."""
+def mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float, least: float) -> list[Curve]:
+    """The curves, with gaps closed where there is something of a stroke: ``least`` coverage or more of it."""
     gaps = [
         (k, gap) for k, one in enumerate(curves) for gap in stretches(~one.seen)
         if one.seen.any() and gap[1] - gap[0] > _GAP * kx / one.step
     ]  # fmt: skip
     if not gaps:
         return curves
-    pale = coverage > _PALE
+    pale = coverage > least
     worth = _worths(pale, np.sqrt(coverage))
     for k, (start, stop) in gaps:
         one = curves[k]
@@ -105,10 +105,10 @@ def _mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float) 
         if columns.stop - columns.start < 3:
             continue
         middle = one.y[start:stop]
-        place = slice(int(middle.min() - _ROOM * ky), int(middle.max() + _ROOM * ky))
+        place = slice(int(middle.min() - _AWAY * ky), int(middle.max() + _AWAY * ky))
         path, gain = _led(worth, curves, k, columns, place, pen, kx, ky)
         if gain > _WORTH * ky / 2:
-            curves[k] = looked(coverage, _along(one, columns, path), _PALE)
+            curves[k] = looked(coverage, _along(one, columns, path), least)
     return curves
 
 

@@ -126,7 +126,8 @@ def test_rhythm_strip_is_named_by_what_it_repeats() -> None:
     reading = digitizer.read(printed("3x4+3R", rhythm=leads).image)
     assert tuple(s.lead for s in reading.page.layout.strips if s.rhythm) == leads
     for k, lead in enumerate(leads, start=1):
-        assert re.match(rf"lead {lead} \(likeness (1\.00|0\.9\d)(, and so it is named)?\)", reading.notes[f"rhythm strip {k}"])
+        why = reading.notes[f"rhythm strip {k}"]
+        assert re.match(rf"lead {lead} \(likeness (1\.00|0\.9\d)(, and so it is named)?\)", why)
 
 
 def test_time_is_told() -> None:
