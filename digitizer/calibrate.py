@@ -239,11 +239,15 @@ def _without_edges(
 ) -> list[Line]:
     """The lines without a first or last one that is straight and has no name: the edge of the sheet, a ruled line."""
     named = _by_row(tuple(name for name in names if name.sure > _READ), baselines, traced.spacing / ky)
+    if len(lines) < 3 or len(named) < 2:
+        return lines
     for k in (0, len(lines) - 1):
+        if k in named:
+            continue
         level = row_levels(traced, lines[k].row, ky)
         x = np.flatnonzero(np.isfinite(level))
         bend = level[x] - np.polyval(np.polyfit(x, level[x], 1), x)
-        if len(lines) > 2 and k not in named and len(named) > 1 and float(np.std(bend)) < _STRAIGHT:
+        if float(np.std(bend)) < _STRAIGHT:
             return _without_edges([*lines[:k], *lines[k + 1 :]], np.delete(baselines, k), traced, names, ky)
     return lines
 

@@ -177,8 +177,6 @@ def _crossed(
     """The window of track k with its shared columns, where pixels that another row's curve covers count for nothing."""
     track = tracks[k]
     window = window_of(ink, traced, track, track.path >= 0)
-    if not track.shared.any():
-        return window
     weight = window.weight.copy()
     for c in np.flatnonzero(track.shared):
         x = track.first + c

@@ -17,7 +17,6 @@ _TOUCH = 0.7  # px beyond another trace's ink that is not looked at
 _FLAT = 0.15  # px per px: slope below which the ink's height is the pen's width
 _SEEN = 0.25  # coverage
 _AROUND = 9  # columns whose ink a trace may lie in
-NAME_TRUST = 0.3  # weight of pixels where a lead's name stands
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +145,7 @@ def bounded(one: Curve, window: refine.Window, pen: float, spread: float = np.in
 
 def _through(runs: tuple[I64, I64, I64], columns: I64, y: D, height: int) -> tuple[D, D]:
     """First row (columns,) of the run of ink that goes through ``y`` px in each column, and the one after its last;
-    ``y`` where there is none."""
+    the row of ``y`` where there is none."""
     column, top, bottom = runs
     row = np.clip(np.round(y), 0, height - 1)
     if not column.size:
@@ -163,6 +162,6 @@ def looked(coverage: F, one: Curve, least: float = _SEEN) -> Curve:
     rows = np.clip(np.round((one.low[:n] + one.high[:n]) / 2).astype(int)[:, None] + np.arange(-1, 2), 0, None)
     rows = np.minimum(rows, coverage.shape[0] - 1)
     inked = coverage[rows, one.first + np.arange(n)[:, None]].max(axis=1) > least
-    at = np.clip(np.round(one.x0 + one.step * np.arange(one.y.size)).astype(int) - one.first, 0, n - 1)
-    seen = one.seen | inked[at]
+    at = np.round(one.x0 + one.step * np.arange(one.y.size)).astype(int) - one.first
+    seen = one.seen | ((at >= -1) & (at <= n) & inked[at.clip(0, n - 1)])  # an end may lie on the last pixel's edge
     return one if (seen == one.seen).all() else replace(one, seen=seen)

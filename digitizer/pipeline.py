@@ -156,7 +156,10 @@ def interpret(
     if not _black_and_white(image):  # there strokes are broken, or all but gone; the network joins them
         with contextlib.suppress(NoInk):
             ink = segment(upright.image, upright.kx, upright.ky)
-            own = replace(own, rulings=np.asarray(ink.rulings * (view.kx / upright.kx), np.float64))
+            # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
+            ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]))
+            sx, sy = view.kx / upright.kx, view.ky / upright.ky
+            own = replace(own, rulings=np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
     try:
         found = _found(own, view, speed, gain)
     except NoTrace:

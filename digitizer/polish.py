@@ -106,6 +106,8 @@ def _guess(runs: Runs, one: Curve, pen: float) -> refine.Guess:
     n = min(one.low.size, runs.first.size - 1 - one.first)
     low, high = one.low[:n], one.high[:n]
     column = one.first + np.arange(n)
+    if not runs.column.size:
+        return refine.Guess(one.x0, one.step, one.y, one.y - 2 * pen, one.y + 2 * pen)
     # The run that the middle of the curve lies in, or the one below it, or the one above: whichever is nearest.
     tall = float(runs.bottom.max(initial=0) + 2)
     at = np.searchsorted(runs.column * tall + runs.bottom, column * tall + (low + high) / 2 + 0.5, side="right")
@@ -151,11 +153,19 @@ def _shift(ink: Ink, curves: list[Curve], strips: list[Strip], pen: float, px_pe
             before = int(np.ceil(bare / one.step))
             longer = np.concatenate([np.full(before, y[0]), y])
             first_column = int(np.floor(x0 + 0.5)) - bare
-            around = curve(one.row, one.baseline, x0 - before * one.step, one.step, longer, longer > 0, first_column)
+            around = curve(
+                one.row,
+                one.baseline,
+                x0 - before * one.step,
+                one.step,
+                longer,
+                np.ones(longer.size, np.bool_),
+                first_column,
+            )
             windows += windows_of(looked_at, [around], pen)
             guesses.append(refine.Guess(x0, one.step, y, y, y))
         ends.append(refine.start_shift(windows, guesses, pen, px_per_mv, bare) if windows else np.nan)
     begin, end = ends
     shift = (begin - end) / 2
     # Ink that ends before the trace does is worn, or was not seen: who knows on which side.
-    return float(np.nan_to_num(shift)) if begin + end < max(_WORN, abs(shift)) else 0.0
+    return float(shift) if begin + end < max(_WORN, abs(shift)) else 0.0

@@ -55,7 +55,7 @@ class Ink:
     Attributes:
         coverage: (H, W), 0 bare to 1 covered.
         weight_x, weight_y: (W,) and (H,), 0 to 1: how much the grid lines along each column and row leave to be seen.
-        rulings: (N, 4) x, y, width, height px of ruled verticals that were taken away.
+        rulings: (N, 4) x, y, width, height px of ruled verticals that were taken away (of a drawing: from the page).
         pulses, names: what stands beside the traces, if the coverage is theirs alone; None: it is in the coverage.
         edge: (rows of an image of equal height in mm,) mm at which the photograph ends on the right, if that is known.
         drawn: the coverage is a drawing of what a network sees, not the page's own ink.

@@ -62,7 +62,7 @@ class Traced:
     Attributes:
         pen: height of ink on flat stretches, px.
         spacing: of the rows, px.
-        keep: (runs,) ink connected over a long way.
+        keep: (runs,) ink that may be a row's: connected over a long way, or, of a drawing, over 1 mm.
         marks: (N, 4) boxes x0, y0, x1, y1 px of letter-sized ink.
     """
 

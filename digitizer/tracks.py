@@ -10,11 +10,11 @@ from ecg_image_kit.layout import Layout, Strip
 
 from . import refine
 from .arrays import I32, I64, B
-from .curves import NAME_TRUST
 from .segment import Ink
 from .trace import FOREIGN, Traced, follow, reach_of, slim
 
 FS = 500.0  # samples per second of the fit
+_NAME_TRUST = 0.3  # weight of pixels where a lead's name stands
 _ON_NAME = 3.0  # extra cost, mm, of ink where a lead's name stands
 
 
@@ -145,5 +145,5 @@ def window_of(ink: Ink, traced: Traced, track: Track, known: B, bare: int = 0) -
     weight = np.minimum(ink.weight_y[y], ink.weight_x[x]).astype(np.float64)
     if track.label is not None:
         x0, y0, x1, y1 = track.label
-        weight[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)] *= NAME_TRUST
+        weight[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)] *= _NAME_TRUST
     return refine.Window(track.first, top, start, values, weight)

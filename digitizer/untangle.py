@@ -93,7 +93,7 @@ def mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float, l
     ]  # fmt: skip
     if not gaps:
         return curves
-    pale = coverage > least
+    curves, pale = list(curves), coverage > least
     worth = _worths(pale, np.sqrt(coverage))
     for k, (start, stop) in gaps:
         one = curves[k]
@@ -200,9 +200,8 @@ def _led(
     band[0, 1:-1], band[1, 1:-1] = 0, len(own)
     # Where a strip begins or ends a ruled line may stand, which is no beat.
     x = np.arange(columns.start, columns.stop + 1) - 0.5
-    bordered = np.minimum(x - ends[0], ends[1] - x) < _BORDER * kx
     around = np.stack([before - _WITHIN * ky, before + _WITHIN * ky]).clip(0, len(own)).astype(np.int64)
-    wide = np.array([free[0] & bordered, free[1] & bordered]).any(axis=0)
+    wide = (free[0] & (x - ends[0] < _BORDER * kx)) | (free[1] & (ends[1] - x < _BORDER * kx))
     band[:, wide] = around[:, wide]
     path, value = _best(total, band)
     at = slice(int((columns.start - one.x0) / one.step), int((columns.stop - one.x0) / one.step) + 1)
