@@ -61,9 +61,9 @@ class Curve:
         for c in range(n):
             mask[top[c] : stop[c] + 1, self.first + c] = 0
 
-    def led(self, y: D, seen: B | None = None) -> Curve:
+    def led(self, y: D) -> Curve:
         """The same strip with other samples."""
-        return curve(self.row, self.baseline, self.x0, self.step, y, self.seen if seen is None else seen, self.first)
+        return curve(self.row, self.baseline, self.x0, self.step, y, self.seen, self.first)
 
     def moved(self, shift: float) -> Curve:
         """The same line, with samples that lie ``shift`` px further right."""

@@ -105,12 +105,12 @@ def fit(
     y = np.concatenate([g.y for g in guesses])
     low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
     held = 1 / np.concatenate([np.full(g.y.size, g.spread) for g in guesses]) ** 2
-    held, held_at = (held, y.copy()) if held.any() else (np.zeros(0), y)
+    hold = (held, y) if held.any() else None
     usual = radius = pen / 2
     first, cooling = _WARM if warm else 0, len(_BLUR) - 3
     for iteration in range(first, len(_BLUR)):
         blur, heat = _BLUR[iteration], max(1.0, _HEAT ** (1 - iteration / cooling))
-        change, rest = _step(problem, y, radius, blur, _NOISE * heat, px_per_mv, held, held_at)
+        change, rest = _step(problem, y, radius, blur, _NOISE * heat, px_per_mv, hold)
         y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
         if iteration >= first + 2 and problem.slim.size > 50:
             # On flat stretches the ink's height is the pen's width.
@@ -123,12 +123,12 @@ def fit(
 
 
 def _step(
-    problem: _Problem, y: D, radius: float, blur: int, noise: float, px_per_mv: float, held: D | None = None,
-    held_at: D | None = None,
+    problem: _Problem, y: D, radius: float, blur: int, noise: float, px_per_mv: float,
+    hold: tuple[D, D] | None = None,
 ) -> tuple[D, D]:  # fmt: skip
     """A Gauss-Newton step: the change of every sample, px, and what the model leaves of every pixel's coverage.
 
-    ``held`` (samples,) 1/px^2: how firmly each is held at ``held_at``, against ink that is as noisy as what is left.
+    ``hold``: (samples,) 1/px^2, how firmly each is held, and px, where: against ink as noisy as what is left.
     """
     from scipy.linalg import solveh_banded  # a third of the program's start, and not needed before the first image
 
@@ -136,10 +136,11 @@ def _step(
     rest = _blurred(problem, blur) - model
     matrix, gradient = _normal(problem, edges, rest * problem.weight, blur)
     _add_prior(matrix, gradient, y, problem.broken, noise, _BEND * px_per_mv)
-    if held is not None and held.size and held_at is not None:
+    if hold is not None:
+        firmly, where = hold
         left = max(noise**2, float(np.sum(problem.weight * rest**2) / max(problem.weight.sum(), 1.0)))
-        matrix[0] += left * held
-        gradient += left * held * (held_at - y)
+        matrix[0] += left * firmly
+        gradient += left * firmly * (where - y)
     change = solveh_banded(matrix, gradient, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
     return np.asarray(change, np.float64), rest
 

@@ -191,7 +191,8 @@ def _led(
             above, below = (edge[a - other.first : b - other.first] for edge in other.reach(_ASIDE * kx))
             part[(rows < above) if other.row < one.row else (rows > below)] -= _ORDER
     total = np.concatenate([np.zeros((1, own.shape[1])), np.cumsum(own, axis=0)])
-    before = one.at(np.arange(columns.start, columns.stop + 1) - 0.5) - top
+    x = np.arange(columns.start, columns.stop + 1) - 0.5
+    before = one.at(x) - top
     # Its ends stay where they are, unless the strip itself ends there.
     ends = one.x0, one.x0 + one.step * (one.y.size - 1)
     free = np.array([columns.start - 0.5 <= ends[0] + 1, columns.stop - 0.5 >= ends[1] - 1])
@@ -199,7 +200,6 @@ def _led(
     now = _best(total, band)[1]
     band[0, 1:-1], band[1, 1:-1] = 0, len(own)
     # Where a strip begins or ends a ruled line may stand, which is no beat.
-    x = np.arange(columns.start, columns.stop + 1) - 0.5
     around = np.stack([before - _WITHIN * ky, before + _WITHIN * ky]).clip(0, len(own)).astype(np.int64)
     wide = (free[0] & (x - ends[0] < _BORDER * kx)) | (free[1] & (ends[1] - x < _BORDER * kx))
     band[:, wide] = around[:, wide]
