@@ -22,6 +22,8 @@ from .trace import NoTrace, trace
 
 _SHEET = 290.0  # mm; of the longer side of what is not blank, before anything better is known
 _SPEED, _PULSE = 25.0, 10.0  # mm/s and mm that are taken for granted here
+_DPI = (72, 75, 96, 100, 120, 144, 150, 200, 240, 250, 300, 400, 600, 1200)
+_NEARLY = 0.004  # by which a scale that was measured on the rows is off, at most
 _TILTS = np.deg2rad(np.arange(-6.0, 6.01, 0.1))
 
 
@@ -48,13 +50,23 @@ def without_grid(image: U8, net: Network) -> tuple[Grid, Upright]:
     if seconds <= 0:
         raise GridNotFound(f"no grid, and rows only {length:.0f} mm long; expected half a second or more.")
     scale = (seconds - 1 / 500) * _SPEED / length  # a record's last sample lies one step before its end
-    view = _tilted(image, view, fine, scale)
-    to_image = np.asarray(view.to_source(np.array([[0.0, 0.0], [100.0, 0.0]])))
-    pitch = float(np.linalg.norm(to_image[1] - to_image[0])) / 100 * PX_PER_MM
+    dpi = _pitch_of(view) / scale * 25.4
+    usual = min(_DPI, key=lambda d: abs(np.log(d / dpi)))
+    scanned = abs(np.log(usual / dpi)) < _NEARLY  # at a usual resolution: that is exact, the rows' ends are not
+    view = _tilted(image, view, fine, scale * dpi / usual if scanned else scale)
+    pitch = _pitch_of(view)
     evidence = f"no grid is seen; rows are taken for {seconds:g} s at {_SPEED:g} mm/s" + (
         f", as the pulses' height says ({pulse * scale:.1f} mm)" if pulse else ", for there are no pulses"
     )
+    if scanned:
+        evidence += f"; that is {dpi:.1f} dpi, taken for {usual}"
     return Grid(view.px_to_mm, (pitch, pitch), float(np.rad2deg(coarse + fine)), 0.0, evidence, 0.0), view
+
+
+def _pitch_of(view: Upright) -> float:
+    """Image px per mm along the view."""
+    ends = np.asarray(view.to_source(np.array([[0.0, 0.0], [100.0, 0.0]])))
+    return float(np.linalg.norm(ends[1] - ends[0])) / 100 * PX_PER_MM
 
 
 def _view(image: U8, px_per_mm: float) -> Upright:

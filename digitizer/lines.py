@@ -36,6 +36,7 @@ class Departures:
         off: (bands, lines) mm by which each is beyond its place, smoothed along the lines; 0 in the mean.
         noise: RMS mm of what single bands say otherwise.
         left: RMS mm of what neighbouring bands of neighbouring lines say otherwise alike.
+        agreed: share, 0 to 1, of what single bands say that agrees with ``off``.
     """
 
     at: D
@@ -43,6 +44,7 @@ class Departures:
     off: D
     noise: float
     left: float
+    agreed: float
 
     @property
     def rms(self) -> float:
@@ -95,7 +97,8 @@ def measure(profiles: D, rows: D, vector: D, offset: float) -> tuple[D, float, D
     noise = float(np.sqrt(np.sum(w * left**2) / np.sum(w)))
     vector = np.array([vector[0] - plane[0], vector[1] - plane[1]])
     offset = float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * rows.mean()))
-    return vector, offset, Departures(lines, rows, off, noise, float(np.sqrt(max(common, 0.0))))
+    agreed = float(np.sum(w) / np.sum(seen))
+    return vector, offset, Departures(lines, rows, off, noise, float(np.sqrt(max(common, 0.0))), agreed)
 
 
 def _centroids(profiles: D, at: D, reach: float) -> D:
@@ -113,11 +116,11 @@ def _centroids(profiles: D, at: D, reach: float) -> D:
     return np.where(ok, (mass * index).sum(axis=-1) / np.where(ok, total, 1.0), np.nan)
 
 
-def unevenness(x: Departures, y: Departures, px_to_mm: Homography, size: tuple[int, int]) -> Mesh:
+def unevenness(x: Departures | None, y: Departures | None, px_to_mm: Homography, size: tuple[int, int]) -> Mesh:
     """Where the flat map puts points of the sheet: true mm -> mm.
 
     Args:
-        x: of the lines across x, along y; y: of those across y, along x. px_to_mm: the flat map.
+        x: of the lines across x, along y; y: of those across y, along x; None: even. px_to_mm: the flat map.
         size: of the image, (width, height) px.
     """
     from scipy.interpolate import CubicSpline
@@ -128,6 +131,8 @@ def unevenness(x: Departures, y: Departures, px_to_mm: Homography, size: tuple[i
     across, down = (np.arange(a, b + _NODE, _NODE) for a, b in zip(low, high, strict=True))
     nodes = np.stack(np.meshgrid(across, down), axis=-1)
     for axis, lines, steps, along in ((0, x, across, down), (1, y, down, across)):
+        if lines is None:
+            continue
         # Where along the lines each band crosses each of them, mm.
         m = px_to_mm.matrix
         position = (lines.at[None, :] - m[axis, 2] - m[axis, 1 - axis] * lines.rows[:, None]) / m[axis, axis]

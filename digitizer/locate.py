@@ -18,9 +18,10 @@ from .lines import Departures, measure, unevenness
 PX_PER_MM = (1.7, 26.0)  # 43 to 660 dpi
 _GIVEN_WITHIN = 0.03  # of a pitch that the caller knows
 _SMALLEST = 100  # px a side
-_ENOUGH = 2400  # px; larger images are reduced for the search
+_ENOUGH = 3000  # px; larger images are reduced for the search
 _MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
 _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
+_LONGEST_SCAN = 430  # mm; of a page with a grid so faint that the pattern of its dots might be taken for one
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
@@ -29,6 +30,8 @@ _FLAT_BEND = {1.0: 0.012, 5.0: 0.04}  # mm, at most, for lines so many mm apart
 _LESS_BENT = 0.7  # of another map's bend, at most, of a map that is preferred to it
 _EVEN = 0.025  # mm, RMS, by which lines may be off before they are followed
 _MIN_SCORE, _MIN_CONTRAST = 1.2, 2.5  # below them there is no grid
+_MIN_IN_PHASE = 2.1  # score, where bands are added up in phase: noise alone reaches 1.7
+_UNSEEN = 0.45  # share of one family of lines below which its fit says nothing
 
 
 class GridNotFound(EcgError):
@@ -97,6 +100,21 @@ class _Off(NamedTuple):
     share: float
 
 
+class _Family(NamedTuple):
+    """Lines across one axis: mm per px along it and along the other, offset mm, how far they are off that; each line.
+
+    ``period_mm``: of the lines that were fitted: 1 or 5.
+
+    The 5 mm lines are where ``vector`` @ px + ``offset`` is a multiple of 5.
+    """
+
+    vector: D
+    offset: float
+    off: _Off
+    lines: Departures | None
+    period_mm: float
+
+
 class _Pitch(NamedTuple):
     """px per mm, whether lines 1 mm apart are among those seen, and as in Grid."""
 
@@ -128,9 +146,21 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     # Lines across x, then, with x and y exchanged, lines across y.
     sides = (dark, np.ascontiguousarray(dark.T))
     bands = [_bands(side) for side in sides]
-    pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
+    try:
+        pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
+    except GridNotFound:  # dots, as a scan in black and white leaves them, say something only all together
+        pitch = _pitch([_spectrum_in_phase(b) for b in bands], px_per_mm, max(height, width), in_phase=True)
     fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
-    ((ux, uy), x_offset, x_off, x_lines), ((vy, vx), y_offset, y_off, y_lines) = fits
+    if pitch.minor and _share(fits) < _FLAT_SHARE:  # too uneven for lines 1 mm apart to be told from each other?
+        coarse = pitch._replace(minor=False)
+        fits = max(fits, [_phase_fit(side, b, coarse) for side, b in zip(sides, bands, strict=True)], key=_share)
+    evidence = pitch.evidence
+    for k in (0, 1):
+        if fits[k].off.share < _UNSEEN < fits[1 - k].off.share:
+            fits[k] = _square_to(fits[1 - k])
+            evidence += "; lines of one direction only, those of the other are taken to be as wide and square to them"
+    (ux, uy), x_offset, x_off, x_lines, _ = fits[0]
+    (vy, vx), y_offset, y_off, y_lines, _ = fits[1]
     tilt = float(np.rad2deg(np.arctan2(-vx, vy)))
     skew = float(np.rad2deg(np.arctan2(uy, ux))) - tilt
     if abs(tilt) > _MAX_TILT or abs(skew) > _MAX_SKEW:
@@ -141,9 +171,10 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     warp = Homography.affine(ux, uy, x_offset, vx, vy, y_offset)
     px = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
     residual, bend = (float(np.hypot(x, y)) for x, y in zip(x_off[:2], y_off[:2], strict=True))
-    share, period = min(x_off.share, y_off.share), 1.0 if pitch.minor else 5.0
-    grid = Grid(warp, px, tilt, residual, pitch.evidence, pitch.contrast, bend, share, period)
-    if x_lines is None or y_lines is None or max(x_lines.rms, y_lines.rms) < _EVEN:
+    share = min(family.lines.agreed if family.lines else family.off.share for family in fits)
+    period = max(family.period_mm for family in fits)
+    grid = Grid(warp, px, tilt, residual, evidence, pitch.contrast, bend, share, period)
+    if max(lines.rms if lines else 0.0 for lines in (x_lines, y_lines)) < _EVEN:
         return grid
     return replace(grid, uneven=unevenness(x_lines, y_lines, warp, (width, height)))
 
@@ -214,9 +245,29 @@ def _spectrum(profiles: D) -> _Spectrum:
     return _Spectrum(np.asarray(np.fft.rfftfreq(length), np.float64), np.asarray(mean / (around + 1e-9), np.float64))
 
 
-def _pitch(spectra: list[_Spectrum], given: float | None, size: int) -> _Pitch:
+def _spectrum_in_phase(bands: _Bands) -> _Spectrum:
+    """The spectrum of all bands added up in phase, at whichever tilt it is highest."""
+    profiles, y = bands
+    size = profiles.shape[1]
+    length = 1 << int(np.ceil(np.log2(size * 4)))
+    even = profiles / (np.sqrt((profiles**2).mean(axis=1, keepdims=True)) + 1e-6)
+    each = np.fft.rfft(even * np.hanning(size), length, axis=1)
+    frequency = np.fft.rfftfreq(length)
+    turns = 1 << int(np.ceil(np.log2(y.size * 2)))
+    amplitude = np.abs(np.fft.fft(each * np.hanning(y.size + 2)[1:-1, None], turns, axis=0))
+    across = np.abs(np.fft.fftfreq(turns)) / (y[1] - y[0])
+    most = np.maximum(frequency * np.tan(np.deg2rad(_MAX_TILT)), across[1])
+    top = np.where(across[:, None] <= most, amplitude, 0.0).max(axis=0)
+    around = cv2.blur(top[None], (2 * (length // size) * 24 + 1, 1))[0]
+    return _Spectrum(np.asarray(frequency, np.float64), np.asarray(top / (around + 1e-9), np.float64))
+
+
+def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: bool = False) -> _Pitch:
     """The pitch from the harmonics of 5 mm common to both directions of a page ``size`` px long."""
     low, high = (given * (1 - _GIVEN_WITHIN), given * (1 + _GIVEN_WITHIN)) if given else PX_PER_MM
+    least = _MIN_IN_PHASE if in_phase else _MIN_SCORE
+    if in_phase and not given:
+        low = max(low, size / _LONGEST_SCAN)  # a raster of dots is no grid
     candidates = np.exp(np.arange(np.log(low), np.log(high), 0.0008))
     heights = _heights(spectra, candidates)
     fine, coarse, overtone = heights[5], heights[[1, 2, 3, 4]].mean(axis=0), heights[10]
@@ -226,7 +277,7 @@ def _pitch(spectra: list[_Spectrum], given: float | None, size: int) -> _Pitch:
     best = _longest_fit(heights, candidates, full)
     k, h = float(candidates[best]), heights[:, best]
     contrast = float(np.exp(max(h[1:6].max(), 0)))
-    if full[best] < _MIN_SCORE or contrast < _MIN_CONTRAST:
+    if full[best] < least or contrast < _MIN_CONTRAST:
         raise GridNotFound(
             f"no 5 mm period between {low * 5:.0f} and {high * 5:.0f} px (best {contrast:.1f} times its surroundings, "
             f"at {k * 5:.1f} px). Give --px-per-mm, or check that the image is a flat ECG on grid paper."
@@ -279,21 +330,27 @@ def _longest_fit(heights: D, candidates: D, full: D) -> int:
     return best
 
 
-def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, _Off, Departures | None]:
-    """Frequency vector (2,) cycles (mm) per px and offset mm of the lines across x, and how far they are off that.
+def _square_to(other: _Family) -> _Family:
+    """Lines that cannot be seen, as wide as the other ones and square to them."""
+    along, across = other.vector
+    return _Family(np.array([along, -across]), 0.0, other.off, None, other.period_mm)
+
+
+def _share(fits: list[_Family]) -> float:
+    return min(family.off.share for family in fits)
+
+
+def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> _Family:
+    """Fit the lines across x.
 
     Local phases at the lines' frequency, in windows along each band, are unwrapped and fitted by a plane, robustly.
     Sharp to a few 1e-5 because the windows span the page.
     """
     profiles, y = bands
     harmonic = 5 if pitch.minor else 1  # of 5 mm; lines 5 mm apart, rounded to pixels, have poor higher harmonics
-    f = _refine_frequency(profiles, harmonic / (5 * pitch.px_per_mm))
+    f, g = _peak(bands, harmonic / (5 * pitch.px_per_mm))
     x, z = _local_phases(profiles, f)
-    # Slope along and across the bands: the mean phase step, averaged as a complex number.
-    step = np.angle(np.sum(z[1:] * np.conj(z[:-1])))
-    across = np.angle(np.sum(z[:, 1:] * np.conj(z[:, :-1]))) if z.shape[1] > 1 else 0.0
-    dy, dx = y[1] - y[0], (x[1] - x[0]) if len(x) > 1 else 1.0
-    plane = np.array([across / dx, step / dy, 0.0])
+    plane = np.array([0.0, 2 * np.pi * g, 0.0])
     xs, ys = np.meshgrid(x, y)
     flat = z / (np.abs(z) + 1e-9)
     weight = _weights(np.abs(z))
@@ -315,12 +372,14 @@ def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> tuple[D, float, _Off, D
     rms, share = np.sqrt(np.sum(w * rest**2) / np.sum(w)), np.sum(weight * np.cos(rest)) / np.sum(weight)
     off = _Off(float(rms) * in_mm, _agreed(rest, w) * in_mm, float(share))
     if pitch.minor:
-        return vector, offset + _major_phase(dark, vector, offset), off, None
+        return _Family(vector, offset + _major_phase(dark, vector, offset), off, None, 1.0)
     # A local phase sees these few lines badly among text and separators; each by itself is sharper.
-    vector, offset, lines = measure(profiles, y, vector, offset)
+    lines = None
+    if share > _UNSEEN:
+        vector, offset, lines = measure(profiles, y, vector, offset)
     if lines is not None:
-        off = off._replace(residual=lines.noise, bend=lines.left)
-    return vector, offset, off, lines
+        off = _Off(lines.noise, lines.left, share)
+    return _Family(vector, offset, off, lines, 5.0)
 
 
 def _agreed(rest: D, weight: D) -> float:
@@ -332,17 +391,29 @@ def _agreed(rest: D, weight: D) -> float:
     return float(np.sqrt(max(0.0, np.sum(w * a * b) / np.sum(w))))
 
 
-def _refine_frequency(profiles: D, f: float) -> float:
-    """The frequency of the spectrum's peak within 1 % of f, by a parabola over a finely sampled DFT."""
+def _peak(bands: _Bands, f: float) -> tuple[float, float]:
+    """Cycles per px along the bands and across them, at the peak of the spectrum within 1 % of f and ``_MAX_TILT``.
+
+    All bands are added up in phase, so that lines of which here and there a few dots are left stand out.
+    """
+    profiles, y = bands
     size = profiles.shape[1]
-    taper = np.hanning(size)
-    trial = f * (1 + np.linspace(-0.01, 0.01, 81))
-    basis = np.exp(-2j * np.pi * np.outer(np.arange(size), trial)) * taper[:, None]
-    power = (np.abs(profiles @ basis) ** 2).sum(axis=0)
-    k = int(np.clip(np.argmax(power), 1, 79))
-    a, b, c = power[k - 1 : k + 2]
+    along = f * (1 + np.linspace(-0.01, 0.01, 81))
+    most = f * np.tan(np.deg2rad(_MAX_TILT))
+    across = np.arange(-most, most, 0.5 / (y[-1] - y[0] + 1))
+    basis = np.exp(-2j * np.pi * np.outer(np.arange(size), along)) * np.hanning(size)[:, None]
+    turns = np.exp(-2j * np.pi * np.outer(across, y)) * np.hanning(y.size + 2)[1:-1]
+    power = np.abs(turns @ (profiles @ basis)) ** 2  # (across, along)
+    i, j = (int(v) for v in np.unravel_index(np.argmax(power), power.shape))
+    return _summit(along, power[i], j), _summit(across, power[:, j], i)
+
+
+def _summit(at: D, height: D, k: int) -> float:
+    """Where the parabola through the ``k``-th height and its neighbours is highest."""
+    k = int(np.clip(k, 1, at.size - 2))
+    a, b, c = height[k - 1 : k + 2]
     shift = 0.5 * (a - c) / (a - 2 * b + c) if a - 2 * b + c else 0.0
-    return float(trial[k] + np.clip(shift, -1, 1) * (trial[1] - trial[0]))
+    return float(at[k] + np.clip(shift, -1, 1) * (at[1] - at[0]))
 
 
 def _local_phases(profiles: D, f: float) -> tuple[D, NDArray[np.complex128]]:

@@ -24,6 +24,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 _SURE = 0.5  # probability that something is a name
 _LETTER = 16  # cells of the smallest name
 _UPRIGHT = 0.7  # share of the votes
+_ENLARGED = 2.0  # at most: a pitch that is smaller by more than that is likely to be wrong
 _INKED, _NEAR, _FAINT = 0.4, 0.25, 0.2
 
 
@@ -128,7 +129,7 @@ def right_way_up(view: Upright, net: Network) -> tuple[int, Upright, Seen]:
 
 def traces(image: U8, px_per_mm: float, net: Network) -> U8:
     """(h, w) 0 or 255, where the network sees traces and pulses on an image of about so many px per mm, any way up."""
-    scale = PX_PER_MM / px_per_mm
+    scale = min(PX_PER_MM / px_per_mm, _ENLARGED)
     shrinking = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     seen = net.see(np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=shrinking), np.uint8))
     return np.asarray(255 * (np.maximum(seen.trace, seen.pulse) > _FAINT), np.uint8)

@@ -153,13 +153,12 @@ def interpret(
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
     own, ink = network.ink_of(seen, view.kx, view.ky), None
-    if not _black_and_white(image):  # there strokes are broken, or all but gone; the network joins them
-        with contextlib.suppress(NoInk):
-            ink = segment(upright.image, upright.kx, upright.ky)
-            # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
-            ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]))
-            sx, sy = view.kx / upright.kx, view.ky / upright.ky
-            own = replace(own, rulings=np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
+    with contextlib.suppress(NoInk):
+        ink = segment(upright.image, upright.kx, upright.ky)
+        # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
+        ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]))
+        sx, sy = view.kx / upright.kx, view.ky / upright.ky
+        own = replace(own, rulings=np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
     try:
         found = _found(own, view, speed, gain)
     except NoTrace:
@@ -239,10 +238,10 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
     """
     try:
         grid = locate(image, px_per_mm)
-        if grid.flat or px_per_mm:
+        if grid.flat or px_per_mm or _black_and_white(image):
             return grid, rectify(image, grid)
     except GridNotFound as error:
-        if px_per_mm:  # one pitch for the whole image: the caller says that it is flat
+        if px_per_mm or _black_and_white(image):  # who gives one pitch says that it is flat; only scanners see no grey
             raise
         grid, why = None, error
     try:

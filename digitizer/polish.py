@@ -17,6 +17,7 @@ from ecg_image_kit.layout import Strip
 from . import refine
 from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
+from .ends import later
 from .rectify import Upright
 from .segment import INK, Ink
 from .strips import fit_curves
@@ -27,12 +28,8 @@ from .untangle import mended
 _SPREAD = 0.1  # mm, SD, of the network's drawing
 CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
-_WORN = 0.05  # px
 _THIN = 0.15  # mm, of a pen
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
-_END = 3.0  # mm of a row by which its beginning or end is told
-_MOST = 0.8  # of it that must be seen
-_BARE = 3  # px beyond the pen's end that are looked at, too
 
 
 def polish(
@@ -65,7 +62,7 @@ def polish(
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < CRISP
     clear = pen > _THIN * ky  # fainter ink says little about where it ends
-    shift = _shift(ink, curves, [strips[k] for k in read], pen, scale, layout.speed) if clear else 0.0
+    shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx, layout.speed) if clear else 0.0
     if crisp or abs(shift) > 0.01:
         curves = [c.moved(shift) for c in curves]
         layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
@@ -126,46 +123,3 @@ def _guess(runs: Runs, one: Curve, pen: float) -> refine.Guess:
     known = np.asarray(cv2.erode(known.astype(np.uint8)[:, None], np.ones((3, 1))) > 0)[:, 0][samples]
     y, top, bottom = (np.where(known, a, b) for a, b in ((g.y, one.y), (g.low, one.y - free), (g.high, one.y + free)))
     return replace(g, y=y, low=np.minimum(top, y), high=np.maximum(bottom, y))
-
-
-def _shift(ink: Ink, curves: list[Curve], strips: list[Strip], pen: float, px_per_mv: float, speed: float) -> float:
-    """px by which the rows begin later than the curves, judged by their own ink at both ends; 0 if that cannot be told.
-
-    A pen that ends round or square lengthens rows alike on both sides, so that half the difference remains.
-    """
-    first, last = min(c.x0 for c in curves), max(c.x0 + c.step * c.y.size for c in curves)
-    mirror = replace(ink, coverage=ink.coverage[:, ::-1], weight_x=ink.weight_x[::-1])
-    ends, bare = [], _BARE + int(np.ceil(pen / 2))
-    for side, looked_at in enumerate((ink, mirror)):
-        guesses, windows = [], []
-        for one, strip in zip(curves, strips, strict=True):
-            if abs(one.x0 - first if side == 0 else one.x0 + one.step * one.y.size - last) > 2 * one.step:
-                continue
-            y, seen, x0 = one.y, one.seen, one.x0
-            if side == 1:  # a row ends with the sample before its window's end
-                size = int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip)
-                y, seen = y[:size][::-1], seen[:size][::-1]
-                x0 = ink.coverage.shape[1] - 1 - (one.x0 + one.step * (size - 1))
-            size = int(_END / speed * FS)
-            y, seen = y[:size], seen[:size]
-            if seen.mean() < _MOST or x0 < bare + pen or y.size < 3:
-                continue
-            before = int(np.ceil(bare / one.step))
-            longer = np.concatenate([np.full(before, y[0]), y])
-            first_column = int(np.floor(x0 + 0.5)) - bare
-            around = curve(
-                one.row,
-                one.baseline,
-                x0 - before * one.step,
-                one.step,
-                longer,
-                np.ones(longer.size, np.bool_),
-                first_column,
-            )
-            windows += windows_of(looked_at, [around], pen)
-            guesses.append(refine.Guess(x0, one.step, y, y, y))
-        ends.append(refine.start_shift(windows, guesses, pen, px_per_mv, bare) if windows else np.nan)
-    begin, end = ends
-    shift = (begin - end) / 2
-    # Ink that ends before the trace does is worn, or was not seen: who knows on which side.
-    return float(shift) if begin + end < max(_WORN, abs(shift)) else 0.0
