@@ -22,6 +22,7 @@ _ENOUGH = 3000  # px; larger images are reduced for the search
 _MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
 _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
 _LONGEST_SCAN = 430  # mm; of a page with a grid so faint that the pattern of its dots might be taken for one
+_COMMON = 0.1  # of the edges' energy, that their common direction explains
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
 _HARMONICS = 10  # of 5 mm: the fifth is 1 mm, the tenth its overtone
@@ -143,6 +144,12 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     if shrink > 1:
         return _locate_small(image, px_per_mm, shrink)
     dark = darkness(image)
+    edges = _edges_tilt(dark)
+    if abs(edges) > _MAX_TILT + 1.0:  # a lattice has other lines, which are tilted less
+        raise GridNotFound(
+            f"most of what is drawn is tilted by {edges:.0f} degrees; this reader takes flat pages tilted by at most "
+            f"{_MAX_TILT:g}. Rotate or flatten the image."
+        )
     # Lines across x, then, with x and y exchanged, lines across y.
     sides = (dark, np.ascontiguousarray(dark.T))
     bands = [_bands(side) for side in sides]
@@ -205,6 +212,16 @@ def darkness(image: U8) -> F:
     low = image.min(axis=2)
     dark = np.clip(local_paper(low) - low, 0, None).astype(np.float32)
     return np.asarray(np.minimum(dark, max(4.0, float(np.percentile(dark[::3, ::3], 93)))), np.float32)
+
+
+def _edges_tilt(dark: F) -> float:
+    """Degrees, -45 to 45, by which most edges depart from upright and level; 0 if they have no common direction."""
+    dx, dy = (cv2.Sobel(dark, cv2.CV_32F, *order)[::2, ::2] for order in ((1, 0), (0, 1)))
+    # The fourth power of the gradient, taken for a complex number, is the same for all four sides of a square.
+    real, imaginary, power = dx * dx - dy * dy, 2 * dx * dy, dx * dx + dy * dy + 1e-9
+    x = float(((real * real - imaginary * imaginary) / power).sum())
+    y = float((2 * real * imaginary / power).sum())
+    return float(np.rad2deg(np.arctan2(y, x))) / 4 if np.hypot(x, y) > _COMMON * power.sum() else 0.0
 
 
 def local_paper(channel: U8) -> F:
