@@ -8,10 +8,12 @@ both ends tells where they begin, whatever the ends look like.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ecg_image_kit.layout import Strip
+from ecg_image_kit.raster import draw_graph
 
 from .arrays import D, F
 from .curves import Curve
@@ -21,7 +23,10 @@ _BEYOND, _WITHIN = 0.8, 2.0  # mm about an end that are looked at
 _BEGINS = 0.6  # mm over which ink becomes as wide as it is further in
 _BARE, _FOREIGN = 0.4, 0.7  # share of the stroke: less is bare paper; more, before the end, is something else's
 _STROKE = (0.5, 1.8)  # of the pen's width, that the ink of a trace has
-_FLAT = 0.25  # steepness at which an end counts half: a pen cut straight says little there
+_FLAT = 0.8  # steepness at which an end counts half: a pen cut straight says little there
+_ROUND = 0.25  # of the pen's width, that ends must be longer than those cut straight to be taken for round
+_KNOWN, _ALONE = 0.05, 0.04  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
+_TOO_LITTLE = 0.5  # worth of all ends on one side
 _SHORT = 0.5  # mm by which rows may be too short; else one of their ends was not seen
 
 
@@ -36,46 +41,84 @@ def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: fl
     begins, ends = [], []
     for one, strip in zip(curves, strips, strict=True):
         if one.x0 - first < 2 * one.step:
-            begins.append(_beyond(coverage, one, one.x0, -1, pen, kx))
+            begins.append(_beyond(coverage, one, 0, pen, kx))
         if last - one.x0 - one.step * one.y.size < 2 * one.step:
             # A row ends with the sample before its window's end.
-            count = int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip)
-            ends.append(_beyond(coverage, one, one.x0 + one.step * (count - 1), 1, pen, kx))
-    before, after = _middle(begins), _middle(ends)
-    return (after - before) / 2 if before + after > -_SHORT * kx else 0.0  # also if NaN
+            ends.append(_beyond(coverage, one, int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip) - 1, pen, kx))
+    (before, vague), (after, vaguer) = _middle(begins, "butt", kx), _middle(ends, "butt", kx)
+    if before + after > 2 * _ROUND * pen:
+        (before, vague), (after, vaguer) = _middle(begins, "round", kx), _middle(ends, "round", kx)
+    if not before + after > -_SHORT * kx:  # also if NaN
+        return 0.0
+    # What was known before counts, too.
+    variance = (vague**2 + vaguer**2) / 4
+    return (after - before) / 2 * (_KNOWN * kx) ** 2 / ((_KNOWN * kx) ** 2 + variance)
 
 
-def _beyond(coverage: F, one: Curve, end: float, side: int, pen: float, kx: float) -> tuple[float, float]:
-    """px by which ink goes on beyond the ``end`` (px) of a curve, on its right (``side`` 1) or left (-1); NaN if that
-    is not clear. And how much it is worth."""
+class _End(NamedTuple):
+    """px by which ink goes on beyond an end of a curve, more than either cap of a pen does; and what that is worth."""
+
+    butt: float
+    round: float
+    worth: float
+
+
+def _beyond(coverage: F, one: Curve, sample: int, pen: float, kx: float) -> _End | None:
+    """Of the end at a curve's first (0) or at its last sample; None if where the ink ends is not clear."""
     height, width = coverage.shape
+    side, end = (1, one.x0 + one.step * sample) if sample else (-1, one.x0)
     column = np.round(end - side * np.arange(-round(_BEYOND * kx), round(_WITHIN * kx) + 1)).astype(np.int64)
     if column.min() < 0 or column.max() >= width:
-        return np.nan, 0.0
+        return None
     x = column.astype(np.float64)
     y, reach = one.at(x), int(np.ceil(pen / 2 + 1))
-    rows = np.clip(np.round(y).astype(np.int64)[:, None] + np.arange(-reach, reach + 1), 0, height - 1)
+    rows = np.round(y).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)
     over = max(2.0, pen)  # px; the samples of a blurred trace are not smooth
-    slope = (one.at(x + over / 2) - one.at(x - over / 2)) / over
-    stroke = coverage[rows, column[:, None]].sum(axis=1) / (pen * np.hypot(1.0, slope))
-    usual = float(np.median(stroke[stroke.size // 2 :]))
-    if not _STROKE[0] < usual < _STROKE[1]:
-        return np.nan, 0.0
-    share = np.clip(stroke / usual, 0.0, 1.0)
-    bare = np.flatnonzero((share[1:] < _BARE) & (share[:-1] < _BARE)) + 1
-    if not bare.size or share[: bare[-1]].max() > _FOREIGN:
-        return np.nan, 0.0
-    inner = min(share.size - 1, int(bare[-1]) + round(_BEGINS * kx))
-    inked = float(share[bare[-1] - 1 : inner + 1].sum()) - 0.5  # px from the middle of the ``inner`` one
-    at = np.array([end, end - side * _BEYOND * kx])
-    steep = float(abs(np.diff(one.at(at))[0])) / (_BEYOND * kx)
-    return side * (x[inner] - end) + inked, 1 / (1 + (steep / _FLAT) ** 2)
+    wide = pen * np.hypot(1.0, (one.at(x + over / 2) - one.at(x - over / 2)) / over)
+
+    def after(ink: D) -> float:
+        """px from ``end`` to where a stroke ends whose ``ink`` (columns,) is given, NaN if that is not clear."""
+        stroke = ink / wide
+        usual = float(np.median(stroke[stroke.size // 2 :]))
+        if not _STROKE[0] < usual < _STROKE[1]:
+            return float("nan")
+        share = np.clip(stroke / usual, 0.0, 1.0)
+        bare = np.flatnonzero((share[1:] < _BARE) & (share[:-1] < _BARE)) + 1
+        if not bare.size or share[: bare[-1]].max() > _FOREIGN:
+            return float("nan")
+        inner = min(share.size - 1, int(bare[-1]) + round(_BEGINS * kx))
+        return float(side * (x[inner] - end) + share[bare[-1] - 1 : inner + 1].sum() - 0.5)
+
+    found = after(coverage[np.clip(rows, 0, height - 1), column[:, None]].sum(axis=1).astype(np.float64))
+    if np.isnan(found):
+        return None
+    # Where a stroke begins steeply, less of it lies about its level: what a perfect one would look like is taken off.
+    left, top = int(column.min()), int(rows.min())
+    at = np.array([end, *(one.x0 + one.step * np.arange(1, sample or one.y.size - 1))])
+    at = np.sort(at[np.abs(at - end) < (_WITHIN + _BEYOND) * kx])
+    usual = []
+    for cap in ("butt", "round"):
+        drawn = np.zeros((int(rows.max()) - top + 1, int(column.max()) - left + 1), np.uint8)
+        draw_graph(drawn, at - left, one.at(at) - top, pen, cap)
+        usual.append(after(drawn[rows - top, column[:, None] - left].sum(axis=1) / 255))
+    steep = float(np.abs(np.diff(one.at(np.array([end, end - side * _BEYOND * kx])))[0])) / (_BEYOND * kx)
+    return _End(found - usual[0], found - usual[1], 1 / (1 + (steep / _FLAT) ** 2))
 
 
-def _middle(found: list[tuple[float, float]]) -> float:
-    """The weighted median of (value, weight), of those that are known; NaN if none is."""
-    known: D = np.array(sorted(pair for pair in found if np.isfinite(pair[0]))).reshape(-1, 2)
-    if not known.size:
-        return float("nan")
-    half = np.cumsum(known[:, 1]) - known[:, 1] / 2
-    return float(np.interp(known[:, 1].sum() / 2, half, known[:, 0]))
+def _middle(found: list[_End | None], cap: str, kx: float) -> tuple[float, float]:
+    """The weighted median over the ends that are known, px, and its standard error; NaN if none is."""
+    pairs = [(getattr(end, cap), end.worth) for end in found if end is not None]
+    known: D = np.array([pair for pair in pairs if np.isfinite(pair[0])]).reshape(-1, 2)
+    value, worth = known.T
+    if worth.sum() < _TOO_LITTLE:
+        return float("nan"), float("nan")
+    middle = _median(value, worth)
+    spread = 1.5 * _median(np.abs(value - middle), worth)  # as a standard deviation
+    number = float(worth.sum())
+    return middle, float(np.hypot(spread, _ALONE * kx / number) / np.sqrt(number))
+
+
+def _median(value: D, weight: D) -> float:
+    order = np.argsort(value)
+    half = np.cumsum(weight[order]) - weight[order] / 2
+    return float(np.interp(weight.sum() / 2, half, value[order]))

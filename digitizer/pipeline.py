@@ -40,6 +40,7 @@ LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
 _ALIKE, _LEFT = 0.01, 0.002
+_CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
@@ -166,7 +167,8 @@ def interpret(
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
-        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright)
+        gaps = not _black_and_white(image) or grid.contrast < _CLEAR
+        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps)
         found, view = _Found(calibration, fits, pen), upright
         if alone and found.residual < CRISP:  # a page as it was drawn
             with contextlib.suppress(NoTrace):

@@ -33,12 +33,13 @@ _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the c
 
 
 def polish(
-    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright
+    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool = True
 ) -> tuple[Calibration, list[refine.Fit], float]:
     """Fits to the page's own ``ink``, which is that of ``upright``.
 
     Args:
         calibration, fits: read from the network's drawing in ``view``, the same view at another pitch.
+        gaps: whether those of the drawing may be closed along ``ink``: not if grid and traces are equally dark.
 
     Returns:
         Calibration in mm of ``upright``, fits in its px, and the pen's width, px.
@@ -54,8 +55,8 @@ def polish(
     if not numbered:
         return replace(calibration, layout=layout), out, 0.3 * ky
     read, curves = list(numbered), list(numbered.values())
-    # What the network did not see, as little of it as is missing, may be there all the same.
-    curves = mended(ink.coverage, curves, pen_of(ink.coverage, curves, 0.3 * ky), kx, ky, INK)
+    if gaps:  # what the network did not see, as little of it as is missing, may be there all the same
+        curves = mended(ink.coverage, curves, pen_of(ink.coverage, curves, 0.3 * ky), kx, ky, INK)
     pen = pen_of(ink.coverage, curves, 0.3 * ky)
     scale, spread = layout.gain * ky, _SPREAD * ky
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
