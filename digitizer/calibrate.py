@@ -167,17 +167,13 @@ def calibrate(
     length = right - left
     most = max(1.2 * pen, _LONGEST_END)
     seconds = _seconds(length / speed, speed, pen, most)
-    if ink.names is not None and not is_whole(seconds):
-        # Some rows' ends were not seen. Those of others may have been, else the better end counts.
-        whole = [
-            (s, line) for line in lines for s in _USUAL_SECONDS
-            if -_CUT < line.right - line.left - (s - _USUAL_STEP) * speed < 2 * most
-        ]  # fmt: skip
-        if whole:
-            seconds = max(s for s, _ in whole)
-            left, right = (float(np.median([getattr(e, side) for s, e in whole if s == seconds])) for side in _SIDES)
+    odd = seconds not in _USUAL_SECONDS or length - (seconds - _USUAL_STEP) * speed < -_LOST
+    if ink.names is not None and odd:  # some rows' ends were not seen; those of others may have been
+        agreed = _agreed(lines, speed, most)
+        if agreed is not None:
+            seconds, left, right = agreed
             length = right - left
-        else:
+        elif not is_whole(seconds):  # the better end counts
             seconds = next((s for s in _USUAL_SECONDS if 0 < s * speed - length < _LOST_END), seconds)
     beyond = length - (seconds - _USUAL_STEP) * speed if is_whole(seconds) else 0.0
     extra, cap, settled = 0.0, 0.0, False
@@ -475,6 +471,25 @@ def _ends(lines: list[Line]) -> tuple[tuple[float, float], tuple[float, float]]:
             middle = right[0] - round((right[0] - middle) / 12.5 - 0.3) * 12.5
         left = middle, 0.0
     return left, right or (float(np.median([line.right for line in lines])), 0.0)
+
+
+def _agreed(lines: list[Line], speed: float, most: float) -> tuple[float, float, float] | None:
+    """Seconds, beginning and end, mm, of the rows that were seen from end to end, if there are any; else such that most
+    of the ends that were seen agree with them, on both sides. ``most``: mm by which ink is longer on either side."""
+    spans = {s: (s - _USUAL_STEP) * speed for s in _USUAL_SECONDS}
+    whole = [(s, e) for e in lines for s, span in spans.items() if -_CUT < e.right - e.left - span < 2 * most]
+    if whole:
+        seconds = max(s for s, _ in whole)
+        left, right = (float(np.median([getattr(e, side) for s, e in whole if s == seconds])) for side in _SIDES)
+        return seconds, left, right
+    lefts, rights = (np.array([getattr(line, side) for line in lines]) for side in _SIDES)
+    best, found = 2, None
+    for seconds, span in spans.items():
+        for start in np.concatenate([lefts, rights - span]):
+            early, late = lefts[np.abs(lefts - start) < most], rights[np.abs(rights - span - start) < most]
+            if min(early.size, late.size) and early.size + late.size > best:
+                best, found = early.size + late.size, (seconds, float(np.median(early)), float(np.median(late)))
+    return found
 
 
 def _steepness_of(lines: list[Line], side: str) -> float:

@@ -27,7 +27,7 @@ _FLAT = 0.8  # steepness at which an end counts half: a pen cut straight says li
 _ROUND = 0.25  # of the pen's width, that ends must be longer than those cut straight to be taken for round
 _KNOWN, _ALONE = 0.05, 0.04  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
 _TOO_LITTLE = 0.5  # worth of all ends on one side
-_SHORT = 0.5  # mm by which rows may be too short; else one of their ends was not seen
+_SHORT = 0.3  # mm by which rows may be too short; else one of their ends was not seen
 
 
 def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: float, kx: float, speed: float) -> float:

@@ -28,7 +28,6 @@ from .untangle import mended
 _SPREAD = 0.1  # mm, SD, of the network's drawing
 CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
-_THIN = 0.15  # mm, of a pen
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
 
 
@@ -62,8 +61,7 @@ def polish(
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < CRISP
-    clear = pen > _THIN * ky  # fainter ink says little about where it ends
-    shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx, layout.speed) if clear else 0.0
+    shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx, layout.speed)
     if crisp or abs(shift) > 0.01:
         curves = [c.moved(shift) for c in curves]
         layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
