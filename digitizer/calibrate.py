@@ -34,6 +34,7 @@ _SIDES = ("left", "right")
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
 _READ = 0.5  # how sure a name must be to be relied on by itself
 _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
+_SHORTER = 0.6  # of the usual row, of what is dirt
 _LOST_END = 5.0  # mm of a row's end that may not have been seen, if it then lasts as long as rows usually do
 _ENOUGH = 40  # such points that two rows must have in common
 
@@ -233,17 +234,21 @@ def calibrate(
 def _without_edges(
     lines: list[Line], baselines: D, traced: Traced, names: tuple[NameSeen, ...], ky: float
 ) -> list[Line]:
-    """The lines without a first or last one that is straight and has no name: the edge of the sheet, a ruled line."""
-    named = _by_row(tuple(name for name in names if name.sure > _READ), baselines, traced.spacing / ky)
-    if len(lines) < 3 or len(named) < 2:
+    """The lines without a first or last one that is straight, or short, and has no name where it begins: the edge of
+    the sheet, a ruled line, dirt along the edge of the glass."""
+    sure = tuple(name for name in names if name.sure > _READ)
+    if len(lines) < 3 or len(_by_row(sure, baselines, traced.spacing / ky)) < 2:
         return lines
+    usual = float(np.median([line.right - line.left for line in lines]))
     for k in (0, len(lines) - 1):
-        if k in named:
+        line = lines[k]
+        near = tuple(name for name in sure if abs(name.x - line.left) < _NAME_AFTER)
+        if k in _by_row(near, baselines, traced.spacing / ky):
             continue
-        level = row_levels(traced, lines[k].row, ky)
+        level = row_levels(traced, line.row, ky)
         x = np.flatnonzero(np.isfinite(level))
         bend = level[x] - np.polyval(np.polyfit(x, level[x], 1), x)
-        if float(np.std(bend)) < _STRAIGHT:
+        if float(np.std(bend)) < _STRAIGHT or line.right - line.left < _SHORTER * usual:
             return _without_edges([*lines[:k], *lines[k + 1 :]], np.delete(baselines, k), traced, names, ky)
     return lines
 

@@ -67,7 +67,7 @@ def _beyond(coverage: F, one: Curve, sample: int, pen: float, kx: float) -> _End
     """Of the end at a curve's first (0) or at its last sample; None if where the ink ends is not clear."""
     height, width = coverage.shape
     side, end = (1, one.x0 + one.step * sample) if sample else (-1, one.x0)
-    column = np.round(end - side * np.arange(-round(_BEYOND * kx), round(_WITHIN * kx) + 1)).astype(np.int64)
+    column = int(np.floor(end + 0.5)) - side * np.arange(-round(_BEYOND * kx), round(_WITHIN * kx) + 1)
     if column.min() < 0 or column.max() >= width:
         return None
     x = column.astype(np.float64)

@@ -171,3 +171,62 @@ def test_a_page_on_its_side_is_not_taken_for_tilted(record: Record) -> None:
     turned = page.warp(Homography.rotation(20, (width / 2, height / 2)))
     with pytest.raises(GridNotFound):
         locate(turned.image)
+
+
+def dotted(record: Record, share: float, keep: tuple[bool, bool] = (True, True)) -> tuple[Page, Image]:
+    """A black and white page of which a ``share`` of the grid's dots is left, and whole families if ``keep``."""
+    page = render(record, style=Style(minor="none", pen_width=0.3), dpi=200)
+    bare = render(record, style=Style(grid="none", pen_width=0.3), dpi=200).image
+    grid = (page.image.min(axis=2) < bare.min(axis=2) - 10).astype(np.uint8)
+    upright, level = (cv2.morphologyEx(grid, cv2.MORPH_OPEN, np.ones(size, np.uint8)) for size in ((25, 1), (1, 25)))
+    lines = (upright if keep[0] else 0 * upright) | (level if keep[1] else 0 * level)
+    left = (lines > 0) & (np.random.default_rng(8).random(grid.shape) < share)
+    black = (bare.min(axis=2) < 128) | left
+    return page, np.repeat(np.where(black, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_dots_that_are_left_of_a_grid_are_enough(record: Record) -> None:
+    """4 % of them: no band of the page shows a line by itself."""
+    page, image = dotted(record, 0.04)
+    grid = locate(image)
+    assert grid.px_per_mm == pytest.approx((200 / 25.4, 200 / 25.4), rel=5e-4)
+    off = off_lattice(grid, page)
+    assert np.percentile(np.abs(off), 95) < 0.15
+    with pytest.raises(GridNotFound):
+        locate(dotted(record, 0.0)[1])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines_of_one_direction_give_the_pitch_of_both(record: Record, axis: int) -> None:
+    page, image = dotted(record, 0.5, (axis == 0, axis == 1))
+    grid = locate(image)
+    assert "one direction" in grid.evidence
+    assert grid.px_per_mm == pytest.approx((200 / 25.4, 200 / 25.4), rel=5e-4)
+    assert abs(grid.tilt) < 0.05
+    assert np.abs(off_lattice(grid, page)[:, axis]).max() < 0.1  # which lines there are, is known
+
+
+@pytest.mark.parametrize("dpi", [100, 150, 200])
+@pytest.mark.parametrize("degrees", [14, 18, 30, 45])
+def test_the_lattices_other_lines_are_no_grid(record: Record, dpi: int, degrees: float) -> None:
+    page = render(record, dpi=dpi)
+    height, width = page.image.shape[:2]
+    turned = page.warp(Homography.rotation(degrees, (width / 2, height / 2)))
+    with pytest.raises(GridNotFound, match="tilted by"):
+        locate(turned.image)
+
+
+def test_paper_drawn_unevenly_is_followed_where_1_mm_lines_lose_count(record: Record) -> None:
+    """The speed of the paper varies by some per cent; lines 1 mm apart then run out of step, those 5 mm apart do not."""
+    page = apply(render(record, dpi=200), ["Transport"], seed=3, severity=0.6)
+    grid = locate(page.image)
+    assert grid.uneven is not None
+    x, y = np.meshgrid(np.arange(40, page.layout.width - 40, 5.0), np.arange(40, page.layout.height - 40, 5.0))
+    flat = grid.px_to_mm(page.mm_to_px(np.stack([x.ravel(), y.ravel()], axis=-1)))
+    mm = grid.uneven.inverse(flat)
+
+    def off(at: NDArray[np.float64]) -> float:
+        return float(np.abs((at[:, 0] + 2.5) % 5 - 2.5).max())
+
+    assert off(mm) < 0.06
+    assert off(flat) > 2 * off(mm)

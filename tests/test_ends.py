@@ -1,0 +1,99 @@
+"""Where time begins: told by both ends of the rows' ink, whatever a pen's cap, blur and threshold make of them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from digitizer.curves import Curve, curve
+from digitizer.ends import later
+from ecg_image_kit import raster
+from ecg_image_kit.layout import Strip
+
+F32 = NDArray[np.float32]
+K, SPEED, FS = 8.0, 25.0, 500.0  # px per mm, mm/s, Hz
+STEP, N, X0 = SPEED * K / FS, 1250, 60.3  # of 2.5 s
+ROWS = (80.0, 160.0, 240.0, 320.0)
+STRIPS = [Strip("II", 0.0, N / FS, X0 / K, 0.0, 10.0, row) for row in range(len(ROWS))]
+HAIR = 0.05  # px; 0.25 ms
+
+
+def levels(seed: int, steep: float = 0.0) -> list[NDArray[np.float64]]:
+    """Smooth rows that wander; ``steep``: px/px at which they begin."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(N) / FS
+    start = np.exp(-np.arange(N) * STEP / 12.0)
+    return [y + 8 * np.sin(2 * np.pi * (rng.uniform(0.4, 1.0) * t + rng.random())) - steep * 12 * start for y in ROWS]
+
+
+def ink(rows: list[NDArray[np.float64]], cap: str = "butt", pen: float = 2.4) -> F32:
+    page = np.zeros((400, 650), np.uint8)
+    for y in rows:
+        raster.draw_graph(page, X0 + STEP * np.arange(N), y, pen, cap)
+    return np.asarray(page / np.float32(255), np.float32)
+
+
+def curves(rows: list[NDArray[np.float64]], early: float) -> list[Curve]:
+    """The same rows, said to begin ``early`` px too early: at every x where they are."""
+    at = X0 - early + STEP * np.arange(N)
+    true = X0 + STEP * np.arange(N)
+    return [
+        curve(k, ROWS[k], X0 - early, STEP, np.interp(at, true, y), np.ones(N, bool), int(X0 - early + 0.5))
+        for k, y in enumerate(rows)
+    ]
+
+
+def found(page: F32, rows: list[NDArray[np.float64]], early: float, pen: float = 2.4) -> float:
+    return later(page, curves(rows, early), STRIPS, pen, K, SPEED)
+
+
+@pytest.mark.parametrize("cap", ["butt", "round"])
+@pytest.mark.parametrize("early", [-0.8, 0.0, 0.5, 1.0])
+def test_either_cap_is_found_to_a_hair(cap: str, early: float) -> None:
+    rows = levels(1)
+    assert found(ink(rows, cap), rows, early) == pytest.approx(early, abs=HAIR)
+
+
+@pytest.mark.parametrize("cap", ["butt", "round"])
+def test_rows_that_begin_steeply_are_no_later(cap: str) -> None:
+    rows = levels(2, steep=1.2)
+    assert found(ink(rows, cap), rows, 0.4) == pytest.approx(0.4, abs=3 * HAIR)
+
+
+def test_blur_and_threshold_cancel() -> None:
+    rows = levels(3)
+    soft = np.asarray(cv2.GaussianBlur(ink(rows), (0, 0), 1.0), np.float32)
+    assert found(soft, rows, 0.6) == pytest.approx(0.6, abs=3 * HAIR)
+    assert found(np.asarray(soft > 0.4, np.float32), rows, 0.6) == pytest.approx(0.6, abs=0.3)  # no finer than px
+
+
+def test_a_row_that_is_torn_does_not_count() -> None:
+    rows = levels(4)
+    page = ink(rows)
+    page[60:100, :80] = 0.0  # 2.5 mm of the first one are gone
+    assert found(page, rows, 0.4) == pytest.approx(0.4, abs=3 * HAIR)
+
+
+def test_what_cannot_be_told_is_left_alone() -> None:
+    rows = levels(5)
+    page = ink(rows)
+    cut = page.copy()
+    cut[:, :90] = 0.0  # all rows' beginnings are gone: nobody knows where they were
+    assert found(cut, rows, 0.5) == 0.0
+    assert found(np.zeros_like(page), rows, 0.5) == 0.0
+    joined = page.copy()
+    for y in rows:
+        joined[int(y[0]) - 2 : int(y[0]) + 3, 30:70] = 1.0  # something runs into them all
+    assert found(joined, rows, 0.5) == 0.0
+
+
+def test_rows_that_disagree_move_it_less() -> None:
+    rows = levels(6)
+    alike = found(ink(rows), rows, 0.8)
+    page = np.zeros((400, 650), np.uint8)
+    for y, off in zip(rows, (-2.0, -0.7, 0.9, 2.2), strict=True):
+        raster.draw_graph(page, X0 + off + STEP * np.arange(N), y, 2.4)
+    torn = found(np.asarray(page / np.float32(255), np.float32), rows, 0.8)
+    assert 0 < torn < 0.9 * alike
