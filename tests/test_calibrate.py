@@ -188,3 +188,23 @@ def test_rows_that_no_standard_layout_has_are_named_by_row() -> None:
     found = reading.record.mv[:, 500:4500]
     assert np.corrcoef(truth[0], found[0])[0, 1] > 0.995
     assert np.corrcoef(truth[1], found[1])[0, 1] > 0.995
+
+
+def line_of(row: int, left: float, right: float) -> calibrate.Line:
+    return calibrate.Line(row, left, right, 0.0, 0.0)
+
+
+def test_rows_that_were_seen_whole_tell_where_all_begin() -> None:
+    lines = [line_of(0, 90.0, 280.1), line_of(1, 30.1, 280.0), line_of(2, 30.0, 271.0)]
+    assert calibrate._agreed(lines, 25.0, 0.8) == (10.0, 30.1, 280.0)
+
+
+def test_ends_that_agree_across_the_page_tell_it_where_no_row_is_whole() -> None:
+    lines = [line_of(0, 90.0, 280.1), line_of(1, 30.1, 250.0), line_of(2, 30.0, 271.0), line_of(3, 55.0, 280.0)]
+    assert calibrate._agreed(lines, 25.0, 0.8) == pytest.approx((10.0, 30.05, 280.05))
+
+
+def test_ends_that_agree_about_nothing_usual_tell_nothing() -> None:
+    """Rows of 8 s, all whole: they are what they are."""
+    lines = [line_of(k, 30.0, 230.0) for k in range(3)]
+    assert calibrate._agreed(lines, 25.0, 0.8) is None

@@ -217,7 +217,7 @@ def test_the_lattices_other_lines_are_no_grid(record: Record, dpi: int, degrees:
 
 
 def test_paper_drawn_unevenly_is_followed_where_1_mm_lines_lose_count(record: Record) -> None:
-    """The speed of the paper varies by some per cent; lines 1 mm apart then run out of step, those 5 mm apart do not."""
+    """The speed of paper varies by some per cent; lines 1 mm apart then run out of step, those 5 mm apart do not."""
     page = apply(render(record, dpi=200), ["Transport"], seed=3, severity=0.6)
     grid = locate(page.image)
     assert grid.uneven is not None
