@@ -597,14 +597,16 @@ def _named(sheet: _Sheet) -> list[_Guess]:
     if rows < 1 or rhythm > 3 or any(len(names) != columns for names in grid):
         return []
     # Each lead has one cell: of two that look like V6, one may be the V5 that is missing.
-    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching  # scipy.optimize takes half a second to import
 
     cells = [grid[r][c] for c in range(columns) for r in range(rows)]
     known = sorted({lead for cell in cells for lead in cell.odds})
     if len(cells) > len(known):
         return []
     odds = np.array([[cell.odds.get(lead, 0.0) for lead in known] for cell in cells])
-    leads = tuple(known[k] for k in linear_sum_assignment(-np.log(odds + 1e-3))[1])
+    _, match = min_weight_full_bipartite_matching(csr_matrix(1.0 - np.log(odds + 1e-3)))  # above 0: 0 is no edge
+    leads = tuple(known[k] for k in match)
     return [_Guess(f"{rows}x{columns}" + (f"+{rhythm}R" if rhythm else ""), rows, columns, rhythm, leads)]
 
 
