@@ -168,7 +168,9 @@ def calibrate(
     length = right - left
     most = max(1.2 * pen, _LONGEST_END)
     seconds = _seconds(length / speed, speed, pen, most)
-    odd = seconds not in _USUAL_SECONDS or length - (seconds - _USUAL_STEP) * speed < -_LOST
+    spanning = sum(abs(line.left - left) < most and abs(line.right - right) < most for line in lines)
+    odd = not is_whole(seconds) or length - (seconds - _USUAL_STEP) * speed < -_LOST
+    odd |= seconds not in _USUAL_SECONDS and spanning < 2
     if ink.names is not None and odd:  # some rows' ends were not seen; those of others may have been
         agreed = _agreed(lines, speed, most)
         if agreed is not None:
@@ -242,8 +244,8 @@ def _without_edges(
     usual = float(np.median([line.right - line.left for line in lines]))
     for k in (0, len(lines) - 1):
         line = lines[k]
-        near = tuple(name for name in sure if abs(name.x - line.left) < _NAME_AFTER)
-        if k in _by_row(near, baselines, traced.spacing / ky):
+        names_of = _by_row(sure, baselines, traced.spacing / ky).get(k, [])
+        if len(names_of) > 1 or any(abs(name.x - line.left) < _NAME_AFTER for name in names_of):
             continue
         level = row_levels(traced, line.row, ky)
         x = np.flatnonzero(np.isfinite(level))
@@ -488,7 +490,7 @@ def _agreed(lines: list[Line], speed: float, most: float) -> tuple[float, float,
         left, right = (float(np.median([getattr(e, side) for s, e in whole if s == seconds])) for side in _SIDES)
         return seconds, left, right
     lefts, rights = (np.array([getattr(line, side) for line in lines]) for side in _SIDES)
-    best, found = 2, None
+    best, found = max(2, len(lines) - 1), None  # half of all ends, at least, have to agree
     for seconds, span in spans.items():
         for start in np.concatenate([lefts, rights - span]):
             early, late = lefts[np.abs(lefts - start) < most], rights[np.abs(rights - span - start) < most]

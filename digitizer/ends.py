@@ -25,17 +25,17 @@ _BARE, _FOREIGN = 0.4, 0.7  # share of the stroke: less is bare paper; more, bef
 _STROKE = (0.5, 1.8)  # of the pen's width, that the ink of a trace has
 _FLAT = 0.8  # steepness at which an end counts half: a pen cut straight says little there
 _ROUND = 0.25  # of the pen's width, that ends must be longer than those cut straight to be taken for round
-_KNOWN, _ALONE = 0.05, 0.04  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
+_KNOWN, _ALONE = 0.05, 0.03  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
 _TOO_LITTLE = 0.5  # worth of all ends on one side
-_SHORT = 0.3  # mm by which rows may be too short; else one of their ends was not seen
+_OFF = 0.3  # mm by which rows may be too short or too long; else what was seen is not their ends
 
 
-def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: float, kx: float, speed: float) -> float:
+def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: float, kx: float) -> float:
     """px by which the rows begin later than the curves say; 0 if that cannot be told.
 
     Args:
         coverage: (H, W) of ink. curves, strips: one of each per strip that was read.
-        pen: px wide. kx: px per mm. speed: mm/s.
+        pen: px wide. kx: px per mm.
     """
     first, last = min(c.x0 for c in curves), max(c.x0 + c.step * c.y.size for c in curves)
     begins, ends = [], []
@@ -45,14 +45,21 @@ def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: fl
         if last - one.x0 - one.step * one.y.size < 2 * one.step:
             # A row ends with the sample before its window's end.
             ends.append(_beyond(coverage, one, int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip) - 1, pen, kx))
-    (before, vague), (after, vaguer) = _middle(begins, "butt", kx), _middle(ends, "butt", kx)
-    if before + after > 2 * _ROUND * pen:
-        (before, vague), (after, vaguer) = _middle(begins, "round", kx), _middle(ends, "round", kx)
-    if not before + after > -_SHORT * kx:  # also if NaN
+    before, after = _middle(begins, "butt", kx), _middle(ends, "butt", kx)
+    if before.px + after.px > 2 * _ROUND * pen:
+        before, after = _middle(begins, "round", kx), _middle(ends, "round", kx)
+    if not abs(before.px + after.px) < _OFF * kx:  # also if NaN
         return 0.0
     # What was known before counts, too.
-    variance = (vague**2 + vaguer**2) / 4
-    return (after - before) / 2 * (_KNOWN * kx) ** 2 / ((_KNOWN * kx) ** 2 + variance)
+    known, variance = (_KNOWN * kx) ** 2, (before.error**2 + after.error**2) / 4
+    return (after.px - before.px) / 2 * known / (known + variance)
+
+
+class _Middle(NamedTuple):
+    """A median, px, and its standard error."""
+
+    px: float
+    error: float
 
 
 class _End(NamedTuple):
@@ -105,17 +112,16 @@ def _beyond(coverage: F, one: Curve, sample: int, pen: float, kx: float) -> _End
     return _End(found - usual[0], found - usual[1], 1 / (1 + (steep / _FLAT) ** 2))
 
 
-def _middle(found: list[_End | None], cap: str, kx: float) -> tuple[float, float]:
-    """The weighted median over the ends that are known, px, and its standard error; NaN if none is."""
+def _middle(found: list[_End | None], cap: str, kx: float) -> _Middle:
+    """Over the ends that are known, by their worth; NaN if that is too little."""
     pairs = [(getattr(end, cap), end.worth) for end in found if end is not None]
     known: D = np.array([pair for pair in pairs if np.isfinite(pair[0])]).reshape(-1, 2)
     value, worth = known.T
     if worth.sum() < _TOO_LITTLE:
-        return float("nan"), float("nan")
+        return _Middle(float("nan"), float("nan"))
     middle = _median(value, worth)
     spread = 1.5 * _median(np.abs(value - middle), worth)  # as a standard deviation
-    number = float(worth.sum())
-    return middle, float(np.hypot(spread, _ALONE * kx / number) / np.sqrt(number))
+    return _Middle(middle, float(np.hypot(spread, _ALONE * kx) / np.sqrt(worth.sum())))
 
 
 def _median(value: D, weight: D) -> float:

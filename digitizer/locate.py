@@ -51,7 +51,7 @@ class Grid:
         evidence: how the pitch was told from its multiples, in words.
         contrast: peak of the grid's spectrum over its surroundings.
         bend_mm: the part of the residual in which neighbouring places agree: the sheet's, not noise.
-        share: of the grid whose phase the map explains, 0 to 1.
+        share: of the grid that the map explains, 0 to 1; of lines 5 mm apart, after ``uneven`` was followed.
         period_mm: of the lines that were fitted: 1 or 5.
         uneven: true mm -> mm of the flat map, if they differ: the paper or the scanner ran unevenly.
     """
@@ -69,7 +69,7 @@ class Grid:
 
     @property
     def flat(self) -> bool:
-        """Whether the sheet is: a flat map explains its grid, but for noise."""
+        """Whether the sheet is: a flat map and unevenly spaced lines explain its grid, but for noise."""
         return self.share > _FLAT_SHARE and self.bend_mm < _FLAT_BEND[self.period_mm]
 
     def explains_more_than(self, other: Grid) -> bool:
@@ -117,10 +117,11 @@ class _Family(NamedTuple):
 
 
 class _Pitch(NamedTuple):
-    """px per mm, whether lines 1 mm apart are among those seen, and as in Grid."""
+    """px per mm, whether lines 1 mm apart are among those seen, and those 5 mm apart; and as in Grid."""
 
     px_per_mm: float
     minor: bool
+    major: bool
     evidence: str
     contrast: float
 
@@ -144,7 +145,7 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     if shrink > 1:
         return _locate_small(image, px_per_mm, shrink)
     dark = darkness(image)
-    edges = _edges_tilt(dark)
+    edges = 0.0 if px_per_mm else _edges_tilt(dark)
     if abs(edges) > _MAX_TILT + 1.0:  # a lattice has other lines, which are tilted less
         raise GridNotFound(
             f"most of what is drawn is tilted by {edges:.0f} degrees; this reader takes flat pages tilted by at most "
@@ -155,12 +156,22 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     bands = [_bands(side) for side in sides]
     try:
         pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
-    except GridNotFound:  # dots, as a scan in black and white leaves them, say something only all together
-        pitch = _pitch([_spectrum_in_phase(b) for b in bands], px_per_mm, max(height, width), in_phase=True)
+    except GridNotFound as error:  # dots, as a scan in black and white leaves them, say something only all together
+        try:
+            pitch = _pitch([_spectrum_in_phase(b) for b in bands], px_per_mm, max(height, width), in_phase=True)
+        except GridNotFound:
+            raise error from None
     fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
-    if pitch.minor and _share(fits) < _FLAT_SHARE:  # too uneven for lines 1 mm apart to be told from each other?
+    if (
+        pitch.minor and pitch.major and _share(fits) < _FLAT_SHARE
+    ):  # too uneven for lines 1 mm apart to be told from each other?
         coarse = pitch._replace(minor=False)
         fits = max(fits, [_phase_fit(side, b, coarse) for side, b in zip(sides, bands, strict=True)], key=_share)
+    if max(family.off.share for family in fits) < _UNSEEN:
+        raise GridNotFound(
+            f"something repeats every {5 * pitch.px_per_mm:.1f} px here and there, but no lines run through the page. "
+            "Give --px-per-mm, or check that the image is a flat ECG on grid paper."
+        )
     evidence = pitch.evidence
     for k in (0, 1):
         if fits[k].off.share < _UNSEEN < fits[1 - k].off.share:
@@ -181,7 +192,7 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     share = min(family.lines.agreed if family.lines else family.off.share for family in fits)
     period = max(family.period_mm for family in fits)
     grid = Grid(warp, px, tilt, residual, evidence, pitch.contrast, bend, share, period)
-    if max(lines.rms if lines else 0.0 for lines in (x_lines, y_lines)) < _EVEN:
+    if max((family.lines.rms for family in fits if family.lines), default=0.0) < _EVEN:
         return grid
     return replace(grid, uneven=unevenness(x_lines, y_lines, warp, (width, height)))
 
@@ -284,7 +295,7 @@ def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: b
     low, high = (given * (1 - _GIVEN_WITHIN), given * (1 + _GIVEN_WITHIN)) if given else PX_PER_MM
     least = _MIN_IN_PHASE if in_phase else _MIN_SCORE
     if in_phase and not given:
-        low = max(low, size / _LONGEST_SCAN)  # a raster of dots is no grid
+        low = min(max(low, size / _LONGEST_SCAN), high / 1.1)  # a raster of dots is no grid
     candidates = np.exp(np.arange(np.log(low), np.log(high), 0.0008))
     heights = _heights(spectra, candidates)
     fine, coarse, overtone = heights[5], heights[[1, 2, 3, 4]].mean(axis=0), heights[10]
@@ -305,14 +316,16 @@ def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: b
             f"minor and major lines: 1 mm is {np.exp(h[5]):.1f}, 5 mm harmonics {np.exp(major):.1f} times their "
             "surroundings"
         )
-        return _Pitch(k, True, evidence, contrast)
+        return _Pitch(k, True, True, evidence, contrast)
     if h[5] > 0.7 and major <= 0.25:
         # Only one family of lines. As 1 mm it would make the page size / k mm long; as 5 mm, five times that.
         if size / k < _LONGEST_PAGE:
             evidence = f"minor lines only, taken for 1 mm because the page is then {size / k:.0f} mm long"
-            return _Pitch(k, True, evidence, contrast)
-        return _Pitch(k / 5, False, "one family of lines", contrast)
-    return _Pitch(k, False, f"major lines only: 5 mm harmonics {np.exp(major):.1f} times their surroundings", contrast)
+            return _Pitch(k, True, False, evidence, contrast)
+        return _Pitch(k / 5, False, True, "one family of lines", contrast)
+    return _Pitch(
+        k, False, True, f"major lines only: 5 mm harmonics {np.exp(major):.1f} times their surroundings", contrast
+    )
 
 
 def _heights(spectra: list[_Spectrum], candidates: D) -> D:
@@ -395,7 +408,7 @@ def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> _Family:
     if share > _UNSEEN:
         vector, offset, lines = measure(profiles, y, vector, offset)
     if lines is not None:
-        off = _Off(lines.noise, lines.left, share)
+        off = off._replace(residual=lines.noise, bend=lines.left)
     return _Family(vector, offset, off, lines, 5.0)
 
 
@@ -417,7 +430,7 @@ def _peak(bands: _Bands, f: float) -> tuple[float, float]:
     size = profiles.shape[1]
     along = f * (1 + np.linspace(-0.01, 0.01, 81))
     most = f * np.tan(np.deg2rad(_MAX_TILT))
-    across = np.arange(-most, most, 0.5 / (y[-1] - y[0] + 1))
+    across = np.linspace(-most, most, 2 * max(2, int(np.ceil(2 * most * (y[-1] - y[0] + 1)))) + 1)
     basis = np.exp(-2j * np.pi * np.outer(np.arange(size), along)) * np.hanning(size)[:, None]
     turns = np.exp(-2j * np.pi * np.outer(across, y)) * np.hanning(y.size + 2)[1:-1]
     power = np.abs(turns @ (profiles @ basis)) ** 2  # (across, along)

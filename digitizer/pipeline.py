@@ -234,7 +234,8 @@ def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Uprig
 
 
 def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) -> tuple[Grid, Upright]:
-    """The grid and the upright image, of the image as it is if the sheet is flat, else of the sheet laid flat.
+    """The grid and the upright image, of the image as it is if the sheet is flat (a scan in black and white always is),
+    else of the sheet laid flat.
 
     ``net`` keeps the traces from being taken for lines of the grid.
     """

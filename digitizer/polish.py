@@ -61,7 +61,7 @@ def polish(
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < CRISP
-    shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx, layout.speed)
+    shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx)
     if crisp or abs(shift) > 0.01:
         curves = [c.moved(shift) for c in curves]
         layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))

@@ -146,8 +146,8 @@ def _gaps(found: Traced) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Pieces:
-    """Connected ink: ``label`` (H, W); by label, which are ``long`` (by which rows are found), and which may be of a
-    row's ``own``; and the ``longest`` width, px."""
+    """Connected ink: ``label`` (H, W); by label, which are ``long``, and which may be of a row's ``own`` (by which rows
+    are found in a drawing; in a page's ink, by the long ones); and the ``longest`` width, px."""
 
     label: I32
     long: B

@@ -46,7 +46,7 @@ def curves(rows: list[NDArray[np.float64]], early: float) -> list[Curve]:
 
 
 def found(page: F32, rows: list[NDArray[np.float64]], early: float, pen: float = 2.4) -> float:
-    return later(page, curves(rows, early), STRIPS, pen, K, SPEED)
+    return later(page, curves(rows, early), STRIPS, pen, K)
 
 
 @pytest.mark.parametrize("cap", ["butt", "round"])
@@ -97,3 +97,13 @@ def test_rows_that_disagree_move_it_less() -> None:
         raster.draw_graph(page, X0 + off + STEP * np.arange(N), y, 2.4)
     torn = found(np.asarray(page / np.float32(255), np.float32), rows, 0.8)
     assert 0 < torn < 0.9 * alike
+
+
+def test_rows_that_are_too_long_were_run_into() -> None:
+    """A foot of 0.6 mm before all rows: rows known to last 2.5 s cannot be so long."""
+    rows = levels(7)
+    page = ink(rows)
+    for y in rows:
+        raster.draw_graph(foot := np.zeros(page.shape, np.uint8), np.array([X0 - 0.6 * K, X0]), np.repeat(y[0], 2), 2.4)
+        page = np.maximum(page, foot / np.float32(255))
+    assert found(page, rows, 0.0) == 0.0

@@ -230,3 +230,20 @@ def test_paper_drawn_unevenly_is_followed_where_1_mm_lines_lose_count(record: Re
 
     assert off(mm) < 0.06
     assert off(flat) > 2 * off(mm)
+
+
+@pytest.mark.parametrize(("shape", "every"), [((104, 1500), 40), ((160, 1500), 60), ((300, 1500), 100)])
+def test_narrow_strips_of_paper(shape: tuple[int, int], every: int) -> None:
+    """Three lines or so in one direction; read or refused, but in words."""
+    image = np.full((*shape, 3), 255, np.uint8)
+    image[::every], image[:, ::every] = 120, 120
+    try:
+        grid = locate(image)
+    except GridNotFound:
+        return
+    assert grid.px_per_mm[0] * 5 / every == pytest.approx(round(grid.px_per_mm[0] * 5 / every), rel=0.01)
+
+
+def test_a_long_blank_strip_is_refused() -> None:
+    with pytest.raises(GridNotFound, match="no 5 mm period"):
+        locate(np.full((150, 11400, 3), 255, np.uint8))
