@@ -25,7 +25,7 @@ _BARE, _FOREIGN = 0.4, 0.7  # share of the stroke: less is bare paper; more, bef
 _STROKE = (0.5, 1.8)  # of the pen's width, that the ink of a trace has
 _FLAT = 0.8  # steepness at which an end counts half: a pen cut straight says little there
 _ROUND = 0.25  # of the pen's width, that ends must be longer than those cut straight to be taken for round
-_KNOWN, _ALONE = 0.05, 0.03  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
+_KNOWN, _ALONE = 0.05, 0.02  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
 _TOO_LITTLE = 0.5  # worth of all ends on one side
 _OFF = 0.3  # mm by which rows may be too short or too long; else what was seen is not their ends
 

@@ -26,7 +26,7 @@ from .calibrate import Calibration, calibrate
 from .flatten import flatten
 from .gridless import without_grid
 from .locate import Grid, GridNotFound, locate
-from .polish import CRISP, lost, polish
+from .polish import lost, polish
 from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
 from .report import POOR
@@ -40,6 +40,7 @@ LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
 _ALIKE, _LEFT = 0.01, 0.002
+_DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
@@ -170,7 +171,7 @@ def interpret(
         gaps = not _black_and_white(image) or grid.contrast < _CLEAR
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps)
         found, view = _Found(calibration, fits, pen), upright
-        if alone and found.residual < CRISP:  # a page as it was drawn
+        if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
                 if _is_better(plain, found, network.narrowed(ink, own), upright):
@@ -179,14 +180,18 @@ def interpret(
 
 
 def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright) -> bool:
-    """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees."""
-    if plain.cells != found.cells or plain.residual > found.residual + _ALIKE:
+    """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees.
+
+    It may draw the ink a little worse, and somewhat worse if it explains more of it.
+    """
+    if plain.cells != found.cells:
         return False
     without, with_it = (
         lost(near, each.calibration.layout.strips, each.fits, each.pen, upright.kx, each.calibration.layout.speed)
         for each in (plain, found)
     )
-    return without < with_it + _LEFT
+    worse = plain.residual - found.residual
+    return (worse < _ALIKE and without < with_it + _LEFT) or (worse < 2 * _ALIKE and without < with_it - _LEFT)
 
 
 def _black_and_white(image: U8) -> bool:

@@ -26,7 +26,7 @@ from .tracks import FS, first_sample
 from .untangle import mended
 
 _SPREAD = 0.1  # mm, SD, of the network's drawing
-CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
+_CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
 
@@ -60,7 +60,7 @@ def polish(
     scale, spread = layout.gain * ky, _SPREAD * ky
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
-    crisp = float(np.median([fit.residual for fit in found])) < CRISP
+    crisp = float(np.median([fit.residual for fit in found])) < _CRISP
     shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx)
     if crisp or abs(shift) > 0.01:
         curves = [c.moved(shift) for c in curves]
