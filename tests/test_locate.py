@@ -206,8 +206,7 @@ def test_lines_of_one_direction_give_the_pitch_of_both(record: Record, axis: int
     assert np.abs(off_lattice(grid, page)[:, axis]).max() < 0.1  # which lines there are, is known
 
 
-@pytest.mark.parametrize("dpi", [100, 150, 200])
-@pytest.mark.parametrize("degrees", [14, 18, 30, 45])
+@pytest.mark.parametrize(("dpi", "degrees"), [(100, 18), (150, 14), (150, 45), (200, 30), (200, 35)])
 def test_the_lattices_other_lines_are_no_grid(record: Record, dpi: int, degrees: float) -> None:
     page = render(record, dpi=dpi)
     height, width = page.image.shape[:2]
