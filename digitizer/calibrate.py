@@ -19,7 +19,7 @@ from .arrays import I32, D, F, stretches
 from .segment import Ink, NameSeen, PulseSeen
 from .trace import NoTrace, Traced
 
-_USUAL_STEP = 1 / 500  # s; a record's last sample lies one step before its end
+_USUAL_STEP = 1 / 500  # s
 _SPEEDS, _GAINS = (12.5, 25.0, 50.0, 100.0), (2.5, 5.0, 10.0, 20.0, 40.0)
 _PULSE_SECONDS, _PULSE_FOOT = 0.2, 1.5  # width; mm of its foot, where there is room
 _SHORTEST = 20.0  # mm of a row that is worth reading
@@ -169,7 +169,7 @@ def calibrate(
     most = max(1.2 * pen, _LONGEST_END)
     seconds = _seconds(length / speed, speed, pen, most)
     spanning = sum(abs(line.left - left) < most and abs(line.right - right) < most for line in lines)
-    odd = not is_whole(seconds) or length - (seconds - _USUAL_STEP) * speed < -_LOST
+    odd = not is_whole(seconds) or length - span(seconds, speed) < -_LOST
     odd |= seconds not in _USUAL_SECONDS and spanning < 2
     if ink.names is not None and odd:  # some rows' ends were not seen; those of others may have been
         agreed = _agreed(lines, speed, most)
@@ -178,7 +178,7 @@ def calibrate(
             length = right - left
         elif not is_whole(seconds):  # the better end counts
             seconds = next((s for s in _USUAL_SECONDS if 0 < s * speed - length < _LOST_END), seconds)
-    beyond = length - (seconds - _USUAL_STEP) * speed if is_whole(seconds) else 0.0
+    beyond = length - span(seconds, speed) if is_whole(seconds) else 0.0
     extra, cap, settled = 0.0, 0.0, False
     if (beyond < -_LOST and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
         # A beat stands at the very beginning, and was not followed to its foot; or the image begins within a cell.
@@ -238,14 +238,13 @@ def _without_edges(
 ) -> list[Line]:
     """The lines without a first or last one that is straight, or short, and has no name where it begins: the edge of
     the sheet, a ruled line, dirt along the edge of the glass."""
-    sure = tuple(name for name in names if name.sure > _READ)
-    if len(lines) < 3 or len(_by_row(sure, baselines, traced.spacing / ky)) < 2:
+    named = _by_row(tuple(name for name in names if name.sure > _READ), baselines, traced.spacing / ky)
+    if len(lines) < 3 or len(named) < 2:
         return lines
     usual = float(np.median([line.right - line.left for line in lines]))
     for k in (0, len(lines) - 1):
-        line = lines[k]
-        names_of = _by_row(sure, baselines, traced.spacing / ky).get(k, [])
-        if len(names_of) > 1 or any(abs(name.x - line.left) < _NAME_AFTER for name in names_of):
+        line, own = lines[k], named.get(k, [])
+        if len(own) > 1 or any(abs(name.x - line.left) < _NAME_AFTER for name in own):
             continue
         level = row_levels(traced, line.row, ky)
         x = np.flatnonzero(np.isfinite(level))
@@ -262,6 +261,11 @@ def _cut_off(ink: Ink, lines: list[Line], baselines: D, ky: float) -> bool:
     at = np.clip(baselines / (ink.coverage.shape[0] / ky) * ink.edge.size, 0, ink.edge.size - 1).astype(int)
     right = np.array([line.right for line in lines])
     return bool(np.mean(right > ink.edge[at] - _AT_EDGE) > 0.5)
+
+
+def span(seconds: float, speed: float) -> float:
+    """mm from the first to the last sample of so many seconds: that lies one step before their end."""
+    return (seconds - _USUAL_STEP) * speed
 
 
 def is_whole(seconds: float) -> bool:
@@ -483,17 +487,17 @@ def _ends(lines: list[Line]) -> tuple[tuple[float, float], tuple[float, float]]:
 def _agreed(lines: list[Line], speed: float, most: float) -> tuple[float, float, float] | None:
     """Seconds, beginning and end, mm, of the rows that were seen from end to end, if there are any; else such that most
     of the ends that were seen agree with them, on both sides. ``most``: mm by which ink is longer on either side."""
-    spans = {s: (s - _USUAL_STEP) * speed for s in _USUAL_SECONDS}
-    whole = [(s, e) for e in lines for s, span in spans.items() if -_CUT < e.right - e.left - span < 2 * most]
+    spans = {s: span(s, speed) for s in _USUAL_SECONDS}
+    whole = [(s, e) for e in lines for s, long in spans.items() if -_CUT < e.right - e.left - long < 2 * most]
     if whole:
         seconds = max(s for s, _ in whole)
         left, right = (float(np.median([getattr(e, side) for s, e in whole if s == seconds])) for side in _SIDES)
         return seconds, left, right
     lefts, rights = (np.array([getattr(line, side) for line in lines]) for side in _SIDES)
     best, found = max(2, len(lines) - 1), None  # half of all ends, at least, have to agree
-    for seconds, span in spans.items():
-        for start in np.concatenate([lefts, rights - span]):
-            early, late = lefts[np.abs(lefts - start) < most], rights[np.abs(rights - span - start) < most]
+    for seconds, long in spans.items():
+        for start in np.concatenate([lefts, rights - long]):
+            early, late = lefts[np.abs(lefts - start) < most], rights[np.abs(rights - long - start) < most]
             if min(early.size, late.size) and early.size + late.size > best:
                 best, found = early.size + late.size, (seconds, float(np.median(early)), float(np.median(late)))
     return found

@@ -24,11 +24,7 @@ from .tracks import Track, window_of
 def fit_crossings(
     ink: Ink, traced: Traced, tracks: list[Track], curves: list[refine.Guess], pen: float, scale: float, cap: float
 ) -> list[refine.Fit]:
-    """Fits of curves that are roughly known already, with the ink that they share with other rows.
-
-    Where that ink is all one blob, which way a trace takes through it cannot be felt by a fit. So each plausible way is
-    fitted from the start, and at every crossing the one that draws the ink best is kept.
-    """
+    """Fits of curves that are roughly known already, with the ink that they share with other rows."""
     mixed = [k for k, track in enumerate(tracks) if track.shared.any()]
     alone = [k for k in range(len(tracks)) if k not in mixed]
     fits: dict[int, refine.Fit] = {}

@@ -17,7 +17,7 @@ from ecg_image_kit.raster import draw_graph
 
 from .arrays import D, F
 from .curves import Curve
-from .tracks import FS, first_sample
+from .tracks import count_of
 
 _BEYOND, _WITHIN = 0.8, 2.0  # mm about an end that are looked at
 _BEGINS = 0.6  # mm over which ink becomes as wide as it is further in
@@ -43,11 +43,11 @@ def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: fl
         if one.x0 - first < 2 * one.step:
             begins.append(_beyond(coverage, one, 0, pen, kx))
         if last - one.x0 - one.step * one.y.size < 2 * one.step:
-            # A row ends with the sample before its window's end.
-            ends.append(_beyond(coverage, one, int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip) - 1, pen, kx))
-    before, after = _middle(begins, "butt", kx), _middle(ends, "butt", kx)
-    if before.px + after.px > 2 * _ROUND * pen:
-        before, after = _middle(begins, "round", kx), _middle(ends, "round", kx)
+            ends.append(_beyond(coverage, one, count_of(strip) - 1, pen, kx))
+    for cap in ("butt", "round"):
+        before, after = _middle(begins, cap, kx), _middle(ends, cap, kx)
+        if not before.px + after.px > 2 * _ROUND * pen:  # no longer than such a pen draws them
+            break
     if not abs(before.px + after.px) < _OFF * kx:  # also if NaN
         return 0.0
     # What was known before counts, too.
@@ -101,8 +101,8 @@ def _beyond(coverage: F, one: Curve, sample: int, pen: float, kx: float) -> _End
         return None
     # Where a stroke begins steeply, less of it lies about its level: what a perfect one would look like is taken off.
     left, top = int(column.min()), int(rows.min())
-    at = np.array([end, *(one.x0 + one.step * np.arange(1, sample or one.y.size - 1))])
-    at = np.sort(at[np.abs(at - end) < (_WITHIN + _BEYOND) * kx])
+    at = one.x0 + one.step * np.arange(sample + 1 if sample else one.y.size)
+    at = at[np.abs(at - end) < (_WITHIN + _BEYOND) * kx]
     usual = []
     for cap in ("butt", "round"):
         drawn = np.zeros((int(rows.max()) - top + 1, int(column.max()) - left + 1), np.uint8)
@@ -125,6 +125,7 @@ def _middle(found: list[_End | None], cap: str, kx: float) -> _Middle:
 
 
 def _median(value: D, weight: D) -> float:
+    """The weighted one."""
     order = np.argsort(value)
     half = np.cumsum(weight[order]) - weight[order] / 2
     return float(np.interp(weight.sum() / 2, half, value[order]))

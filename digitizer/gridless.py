@@ -14,7 +14,7 @@ import numpy as np
 from ecg_image_kit.warp import Chain, Homography
 
 from .arrays import U8, B, D, F
-from .calibrate import Line, measure
+from .calibrate import Line, measure, span
 from .locate import Grid, GridNotFound
 from .network import PX_PER_MM, Network, Seen, ink_of, right_way_up
 from .rectify import Upright, at_pitch, through, turned
@@ -49,7 +49,7 @@ def without_grid(image: U8, net: Network) -> tuple[Grid, Upright]:
     seconds = round(2 * length / _SPEED / ((pulse or _PULSE) / _PULSE)) / 2
     if seconds <= 0:
         raise GridNotFound(f"no grid, and rows only {length:.0f} mm long; expected half a second or more.")
-    scale = (seconds - 1 / 500) * _SPEED / length  # a record's last sample lies one step before its end
+    scale = span(seconds, _SPEED) / length
     dpi = _pitch_of(view) / scale * 25.4
     usual = min(_DPI, key=lambda d: abs(np.log(d / dpi)))
     scanned = abs(np.log(usual / dpi)) < _NEARLY  # at a usual resolution: that is exact, the rows' ends are not

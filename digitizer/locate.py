@@ -154,31 +154,10 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     # Lines across x, then, with x and y exchanged, lines across y.
     sides = (dark, np.ascontiguousarray(dark.T))
     bands = [_bands(side) for side in sides]
-    try:
-        pitch = _pitch([_spectrum(b.profiles) for b in bands], px_per_mm, max(height, width))
-    except GridNotFound as error:  # dots, as a scan in black and white leaves them, say something only all together
-        try:
-            pitch = _pitch([_spectrum_in_phase(b) for b in bands], px_per_mm, max(height, width), in_phase=True)
-        except GridNotFound:
-            raise error from None
-    fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
-    if (
-        pitch.minor and pitch.major and _share(fits) < _FLAT_SHARE
-    ):  # too uneven for lines 1 mm apart to be told from each other?
-        coarse = pitch._replace(minor=False)
-        fits = max(fits, [_phase_fit(side, b, coarse) for side, b in zip(sides, bands, strict=True)], key=_share)
-    if max(family.off.share for family in fits) < _UNSEEN:
-        raise GridNotFound(
-            f"something repeats every {5 * pitch.px_per_mm:.1f} px here and there, but no lines run through the page. "
-            "Give --px-per-mm, or check that the image is a flat ECG on grid paper."
-        )
-    evidence = pitch.evidence
-    for k in (0, 1):
-        if fits[k].off.share < _UNSEEN < fits[1 - k].off.share:
-            fits[k] = _square_to(fits[1 - k])
-            evidence += "; lines of one direction only, those of the other are taken to be as wide and square to them"
-    (ux, uy), x_offset, x_off, x_lines, _ = fits[0]
-    (vy, vx), y_offset, y_off, y_lines, _ = fits[1]
+    pitch = _searched(bands, px_per_mm, max(height, width))
+    fits, evidence = _families(sides, bands, pitch)
+    x, y = fits
+    (ux, uy), (vy, vx) = x.vector, y.vector
     tilt = float(np.rad2deg(np.arctan2(-vx, vy)))
     skew = float(np.rad2deg(np.arctan2(uy, ux))) - tilt
     if abs(tilt) > _MAX_TILT or abs(skew) > _MAX_SKEW:
@@ -186,15 +165,15 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
             f"grid lines tilted by {tilt:.1f} degrees and {skew:.1f} degrees from square; this reader takes flat pages "
             f"tilted by at most {_MAX_TILT:g}. Rotate or flatten the image."
         )
-    warp = Homography.affine(ux, uy, x_offset, vx, vy, y_offset)
+    warp = Homography.affine(ux, uy, x.offset, vx, vy, y.offset)
     px = (1 / float(np.hypot(ux, uy)), 1 / float(np.hypot(vx, vy)))
-    residual, bend = (float(np.hypot(x, y)) for x, y in zip(x_off[:2], y_off[:2], strict=True))
+    residual, bend = float(np.hypot(x.off.residual, y.off.residual)), float(np.hypot(x.off.bend, y.off.bend))
     share = min(family.lines.agreed if family.lines else family.off.share for family in fits)
     period = max(family.period_mm for family in fits)
     grid = Grid(warp, px, tilt, residual, evidence, pitch.contrast, bend, share, period)
     if max((family.lines.rms for family in fits if family.lines), default=0.0) < _EVEN:
         return grid
-    return replace(grid, uneven=unevenness(x_lines, y_lines, warp, (width, height)))
+    return replace(grid, uneven=unevenness(x.lines, y.lines, warp, (width, height)))
 
 
 def _locate_small(image: U8, px_per_mm: float | None, shrink: int) -> Grid:
@@ -261,33 +240,48 @@ def _bands(dark: F) -> _Bands:
     return _Bands(profiles, np.asarray((np.arange(count) + 0.5) * size - 0.5, np.float64))
 
 
-def _spectrum(profiles: D) -> _Spectrum:
-    """Mean of the bands' spectra."""
-    size = profiles.shape[1]
-    length = 1 << int(np.ceil(np.log2(size * 4)))
-    amplitude = np.abs(np.fft.rfft(profiles * np.hanning(size), length, axis=1))
-    # Bands full of text or handwriting would dominate a plain mean.
-    amplitude /= np.sqrt((profiles**2).mean(axis=1, keepdims=True)) + 1e-6
-    mean = amplitude.mean(axis=0)
-    around = cv2.blur(mean[None], (2 * (length // size) * 24 + 1, 1))[0]
-    return _Spectrum(np.asarray(np.fft.rfftfreq(length), np.float64), np.asarray(mean / (around + 1e-9), np.float64))
+def _searched(bands: list[_Bands], given: float | None, size: int) -> _Pitch:
+    """The pitch that the bands show, each for itself; or else, as dots are left by a scan in black and white that say
+    something only all together, added up in phase."""
+    each = [_transforms(b.profiles) for b in bands]
+    try:
+        alone = [np.abs(z).mean(axis=0) for z in each]
+        return _pitch([_standing_out(a, b) for a, b in zip(alone, bands, strict=True)], given, size)
+    except GridNotFound as error:
+        try:
+            together = [_in_phase(z, b.y) for z, b in zip(each, bands, strict=True)]
+            return _pitch([_standing_out(a, b) for a, b in zip(together, bands, strict=True)], given, size, True)
+        except GridNotFound:
+            raise error from None
 
 
-def _spectrum_in_phase(bands: _Bands) -> _Spectrum:
-    """The spectrum of all bands added up in phase, at whichever tilt it is highest."""
-    profiles, y = bands
+def _transforms(profiles: D) -> NDArray[np.complex128]:
+    """(bands, frequencies) of each band, all equally loud: full of text or handwriting, some would drown the others."""
     size = profiles.shape[1]
     length = 1 << int(np.ceil(np.log2(size * 4)))
-    even = profiles / (np.sqrt((profiles**2).mean(axis=1, keepdims=True)) + 1e-6)
-    each = np.fft.rfft(even * np.hanning(size), length, axis=1)
-    frequency = np.fft.rfftfreq(length)
+    loud = np.sqrt((profiles**2).mean(axis=1, keepdims=True)) + 1e-6
+    return np.asarray(np.fft.rfft(profiles * np.hanning(size), length, axis=1) / loud, np.complex128)
+
+
+def _in_phase(each: NDArray[np.complex128], y: D) -> D:
+    """(frequencies,) amplitude of all bands, at ``y`` px, added up in phase, at whichever tilt it is highest."""
     turns = 1 << int(np.ceil(np.log2(y.size * 2)))
     amplitude = np.abs(np.fft.fft(each * np.hanning(y.size + 2)[1:-1, None], turns, axis=0))
     across = np.abs(np.fft.fftfreq(turns)) / (y[1] - y[0])
-    most = np.maximum(frequency * np.tan(np.deg2rad(_MAX_TILT)), across[1])
-    top = np.where(across[:, None] <= most, amplitude, 0.0).max(axis=0)
-    around = cv2.blur(top[None], (2 * (length // size) * 24 + 1, 1))[0]
-    return _Spectrum(np.asarray(frequency, np.float64), np.asarray(top / (around + 1e-9), np.float64))
+    most = np.maximum(_frequencies(each.shape[1]) * np.tan(np.deg2rad(_MAX_TILT)), across[1])
+    return np.asarray(np.where(across[:, None] <= most, amplitude, 0.0).max(axis=0), np.float64)
+
+
+def _standing_out(amplitude: D, bands: _Bands) -> _Spectrum:
+    """The amplitudes (frequencies,) against their surroundings, 24 of the bands' own steps of frequency wide."""
+    length = 2 * (amplitude.size - 1)
+    around = cv2.blur(amplitude[None], (2 * (length // bands.profiles.shape[1]) * 24 + 1, 1))[0]
+    return _Spectrum(_frequencies(amplitude.size), np.asarray(amplitude / (around + 1e-9), np.float64))
+
+
+def _frequencies(count: int) -> D:
+    """Cycles per px of a transform of real numbers that has so many."""
+    return np.asarray(np.fft.rfftfreq(2 * (count - 1)), np.float64)
 
 
 def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: bool = False) -> _Pitch:
@@ -360,6 +354,26 @@ def _longest_fit(heights: D, candidates: D, full: D) -> int:
     return best
 
 
+def _families(sides: tuple[F, F], bands: list[_Bands], pitch: _Pitch) -> tuple[list[_Family], str]:
+    """Both families of lines, and the evidence for them."""
+    fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
+    # Where paper ran unevenly, lines 1 mm apart cannot be told from each other.
+    if pitch.minor and pitch.major and _share(fits) < _FLAT_SHARE:
+        coarse = pitch._replace(minor=False)
+        fits = max(fits, [_phase_fit(side, b, coarse) for side, b in zip(sides, bands, strict=True)], key=_share)
+    if max(family.off.share for family in fits) < _UNSEEN:
+        raise GridNotFound(
+            f"something repeats every {5 * pitch.px_per_mm:.1f} px here and there, but no lines run through the page. "
+            "Give --px-per-mm, or check that the image is a flat ECG on grid paper."
+        )
+    evidence = pitch.evidence
+    for k in (0, 1):
+        if fits[k].off.share < _UNSEEN < fits[1 - k].off.share:
+            fits[k] = _square_to(fits[1 - k])
+            evidence += "; lines of one direction only, those of the other are taken to be as wide and square to them"
+    return fits, evidence
+
+
 def _square_to(other: _Family) -> _Family:
     """Lines that cannot be seen, as wide as the other ones and square to them."""
     along, across = other.vector
@@ -367,6 +381,7 @@ def _square_to(other: _Family) -> _Family:
 
 
 def _share(fits: list[_Family]) -> float:
+    """Of the family that its plane explains less of."""
     return min(family.off.share for family in fits)
 
 

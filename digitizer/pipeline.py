@@ -33,7 +33,7 @@ from .report import POOR
 from .segment import Ink, NoInk, segment
 from .strips import fit_strips
 from .trace import NoTrace, trace
-from .tracks import FS, first_sample
+from .tracks import FS, count_of, first_sample
 
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
@@ -244,12 +244,13 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
 
     ``net`` keeps the traces from being taken for lines of the grid.
     """
+    flat_for_sure = bool(px_per_mm) or _black_and_white(image)  # one pitch for all was given; only scanners see no grey
     try:
         grid = locate(image, px_per_mm)
-        if grid.flat or px_per_mm or _black_and_white(image):
+        if grid.flat or flat_for_sure:
             return grid, rectify(image, grid)
     except GridNotFound as error:
-        if px_per_mm or _black_and_white(image):  # who gives one pitch says that it is flat; only scanners see no grey
+        if flat_for_sure:
             raise
         grid, why = None, error
     try:
@@ -307,10 +308,9 @@ def _reading(
         seen = _bridged(fit.seen, int(np.ceil(0.4 / layout.speed * FS)) + 1)
         mv[~seen] = np.nan
         first = first_sample(strip)
-        count = int(np.ceil(strip.stop * FS - 1e-6)) - first  # the sample at the very end is the next window's
         strips.append(placed)
-        traces.append(Trace(placed, first / FS, FS, mv[:count]))
-        weights.append((float(np.mean(seen[:count])), fit.residual))
+        traces.append(Trace(placed, first / FS, FS, mv[: count_of(strip)]))
+        weights.append((float(np.mean(seen[: count_of(strip)])), fit.residual))
     pulses = tuple(replace(p, x=p.x + ox, y=p.y + oy) for p in layout.pulses)
     sheet = replace(layout, strips=tuple(strips), pulses=pulses, width=layout.width + ox, height=layout.height + oy)
     mm_to_px = Chain((Homography.affine(kx, 0, -ox * kx, 0, ky, -oy * ky),)).then(upright.to_source)

@@ -22,7 +22,7 @@ from .rectify import Upright
 from .segment import INK, Ink
 from .strips import fit_curves
 from .trace import Runs, find_runs
-from .tracks import FS, first_sample
+from .tracks import FS, first_x
 from .untangle import mended
 
 _SPREAD = 0.1  # mm, SD, of the network's drawing
@@ -32,7 +32,7 @@ _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the c
 
 
 def polish(
-    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool = True
+    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool
 ) -> tuple[Calibration, list[refine.Fit], float]:
     """Fits to the page's own ``ink``, which is that of ``upright``.
 
@@ -91,7 +91,7 @@ def _curves(ink: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], kx: flo
     out = {}
     for k, (strip, fit) in enumerate(zip(strips, fits, strict=True)):
         if np.isfinite(fit.y).all():
-            x0 = (strip.x + (first_sample(strip) / FS - strip.start) * speed) * kx
+            x0 = first_x(strip, speed, kx)
             first = int(np.clip(np.floor(x0 + 0.5), 0, ink.coverage.shape[1] - 2))
             out[k] = curve(strip.row, 0.0, x0, speed * kx / FS, fit.y, fit.seen, first)
     return out

@@ -15,7 +15,7 @@ from .curves import Curve, bounded, curve, windows_of
 from .rectify import Upright
 from .segment import Ink
 from .trace import Traced
-from .tracks import FS, Track, guess_of, tracks_of, window_of
+from .tracks import FS, Track, first_x, guess_of, tracks_of, window_of
 from .untangle import untangle
 
 _SHORTEST = 3.0  # mm of ink of its own that a strip must have to be read
@@ -105,7 +105,7 @@ def _start(
         early = replace(track, first=track.first - _BARE, path=path, label=None)
         windows.append(window_of(ink, traced, early, known, int(np.flatnonzero(known)[0])))
         y = fit.y[: int(length / step)]
-        guesses.append(refine.Guess(track.x0(layout.speed, kx), step, y, y, y))
+        guesses.append(refine.Guess(first_x(track.strip, layout.speed, kx), step, y, y, y))
     if not windows:
         return 0.0
     return float(

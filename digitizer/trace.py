@@ -105,12 +105,12 @@ def trace(coverage: F, kx: float, ky: float, drawn: bool = False) -> Traced:
         raise NoTrace(
             f"the longest connected ink is {found.longest / kx:.0f} mm wide; expected 20 mm or more of a lead."
         )
-    usual = _trace(coverage, coverage > INK, found, marks, kx, ky, drawn)
+    usual = _trace(coverage, coverage > INK, found, marks, kx, ky)
     if _gaps(usual) > _MANY_GAPS:
         pale, _ = _components(coverage > _PALE_INK, kx, ky, drawn)
         inked = (coverage > INK) | (pale.own[pale.label] & (coverage > _PALE_INK))
         try:
-            again = _trace(coverage, inked, pale, marks, kx, ky, drawn)
+            again = _trace(coverage, inked, pale, marks, kx, ky)
         except NoTrace:
             return usual
         if len(again.rows) == len(usual.rows) and _gaps(again) < 0.5 * _gaps(usual):
@@ -118,14 +118,14 @@ def trace(coverage: F, kx: float, ky: float, drawn: bool = False) -> Traced:
     return usual
 
 
-def _trace(coverage: F, inked: B, pieces: _Pieces, marks: I32, kx: float, ky: float, drawn: bool) -> Traced:
+def _trace(coverage: F, inked: B, pieces: _Pieces, marks: I32, kx: float, ky: float) -> Traced:
     runs = find_runs(coverage, inked)
     piece = pieces.label[runs.top, runs.column]
-    long, keep = pieces.long[piece], pieces.own[piece]
-    if not long.any():
+    keep = pieces.own[piece]
+    if not pieces.long[piece].any():
         raise NoTrace("no ink that is connected over a long way is dark enough. Raise the contrast.")
     pen = float(np.percentile((runs.y1 - runs.y0)[keep], 20))
-    flat = (keep if drawn else long) & (runs.bottom - runs.top < pen + 0.6 * ky)
+    flat = keep & (runs.bottom - runs.top < pen + 0.6 * ky)
     middle = np.asarray((runs.top + runs.bottom)[flat] / 2.0, np.float64)
     centres, spacing = find_rows(middle, runs.column[flat], coverage.shape[0], ky)
     chains = chain(runs)
@@ -146,8 +146,8 @@ def _gaps(found: Traced) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Pieces:
-    """Connected ink: ``label`` (H, W); by label, which are ``long``, and which may be of a row's ``own`` (by which rows
-    are found in a drawing; in a page's ink, by the long ones); and the ``longest`` width, px."""
+    """Connected ink: ``label`` (H, W); by label, which are ``long``, and which may be of a row's ``own``; and the
+    ``longest`` width, px."""
 
     label: I32
     long: B

@@ -45,14 +45,20 @@ class Track:
         """As many as are printed: to the window's very end, which the record has only if it goes on there."""
         return max(3, int(np.floor(self.strip.stop * FS + 1e-6)) - first_sample(self.strip) + 1)
 
-    def x0(self, speed: float, kx: float) -> float:
-        """px of the first sample. Cells need not begin with one: a third of 10 s does not."""
-        return (self.strip.x + (first_sample(self.strip) / FS - self.strip.start) * speed) * kx
-
 
 def first_sample(strip: Strip) -> int:
     """Number of the first of a record's samples at FS that lie in the strip's window."""
     return int(np.ceil(strip.start * FS - 1e-6))
+
+
+def count_of(strip: Strip) -> int:
+    """Number of samples at FS in the strip's window: the one at its very end is the next window's."""
+    return int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip)
+
+
+def first_x(strip: Strip, speed: float, kx: float) -> float:
+    """px of the first sample. Cells need not begin with one: a third of 10 s does not."""
+    return (strip.x + (first_sample(strip) / FS - strip.start) * speed) * kx
 
 
 def tracks_of(traced: Traced, layout: Layout, kx: float, ky: float) -> list[Track]:
@@ -118,7 +124,7 @@ def guess_of(traced: Traced, track: Track, speed: float, kx: float) -> refine.Gu
     interior[[0, -1]] = False
     known = interior if interior.sum() > 10 else track.known
     y0, y1 = traced.runs.y0[track.path], traced.runs.y1[track.path]
-    x0, step = track.x0(speed, kx), speed * kx / FS
+    x0, step = first_x(track.strip, speed, kx), speed * kx / FS
     return refine.guess(x0, step, track.samples, y0, y1, known, track.first, traced.pen)
 
 
