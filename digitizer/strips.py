@@ -12,6 +12,7 @@ from . import refine
 from .calibrate import Calibration
 from .crossings import fit_crossings
 from .curves import Curve, bounded, curve, windows_of
+from .exchange import exchanged
 from .rectify import Upright
 from .segment import Ink
 from .trace import Traced
@@ -54,9 +55,15 @@ def fit_strips(
     if ink.drawn:
         curves = [_curve(traced, track, g, fit) for track, g, fit in zip(tracks, guesses, fits, strict=True)]
         curves = untangle(ink.coverage, curves, pen, traced.spacing, kx, ky)
+        curves = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
         fits, pen = fit_curves(ink, curves, pen, scale, cap)
     elif any(track.shared.any() for track in tracks):
         fits = fit_crossings(ink, traced, tracks, guesses, pen, scale, cap)
+        curves = [_curve(traced, track, g, fit) for track, g, fit in zip(tracks, _at(guesses, fits), fits, strict=True)]
+        right = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
+        if any(a is not b for a, b in zip(curves, right, strict=True)):
+            again, _ = fit_curves(ink, right, pen, scale, cap)
+            fits = [f if a is b else g for a, b, f, g in zip(curves, right, fits, again, strict=True)]
     elif abs(shift) > 0.01:
         fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
@@ -78,6 +85,10 @@ def fit_curves(
     guesses = [bounded(c, window, pen, spread) for c, window in zip(curves, windows, strict=True)]
     fits, pen = refine.fit(windows, guesses, pen, px_per_mv, cap, warm=True)
     return [replace(fit, seen=c.seen) for fit, c in zip(fits, curves, strict=True)], pen
+
+
+def _at(guesses: list[refine.Guess], fits: list[refine.Fit]) -> list[refine.Guess]:
+    return [replace(g, y=f.y) for g, f in zip(guesses, fits, strict=True)]
 
 
 def _unread(track: Track) -> refine.Fit:
