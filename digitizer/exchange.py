@@ -82,6 +82,11 @@ def _given_back(
         if abs(at - p) < _CLOSE or last[1] <= first[1] or not _is_inked(coverage, upper, lower, place):
             continue
         y, z = _with(upper, lower, first, last), _with(lower, upper, first[::-1], last[::-1])
+        # Beats that go the same way keep their order: neither the upper trace's highest point nor the lower's lowest is
+        # given away.
+        given = y[wide[0]].min() - upper.y[wide[0]].min(), lower.y[wide[1]].max() - z[wide[1]].max()
+        if max(given) > deep:
+            continue
         fewer = now - _turns(y[wide[0]], deep) - _turns(z[wide[1]], deep)
         if (fewer, -gaps[at - a]) > most:
             best, most = (y, z, last[0]), (fewer, -gaps[at - a])

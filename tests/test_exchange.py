@@ -64,6 +64,14 @@ def test_tips_that_do_not_touch_belong_where_they_are() -> None:
     assert np.array_equal(one, upper) and np.array_equal(other, lower)
 
 
+def test_beats_of_the_same_direction_keep_their_order() -> None:
+    """Two R waves at once, with a Q and an S wave above that reach the row below: they would turn less often as one."""
+    upper = ROWS[0] + peak(500, 90.0, 5.0) + peak(482, -62.0, 4.0) + peak(518, -107.0, 4.0)
+    lower = ROWS[1] + peak(500, 60.0, 5.0) + peak(482, 50.0, 4.0)
+    one, other = put_right(upper, lower, (upper, lower))
+    assert np.array_equal(one, upper) and np.array_equal(other, lower)
+
+
 def test_a_rhythm_strip_may_begin_elsewhere() -> None:
     """Its samples may lie between those of the row above."""
     upper, lower = ROWS[0] + peak(700, -100.0), ROWS[1] + peak(700, 110.0)
