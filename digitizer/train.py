@@ -26,10 +26,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional as F
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+except ModuleNotFoundError:
+    from ecg_image_kit.errors import missing
+
+    raise missing("torch", "train", __name__) from None
 
 from ecg_image_kit import EcgError, open_source
 from ecg_image_kit.errors import UsageError

@@ -18,8 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    from ecg_image_kit.errors import missing
+
+    raise missing("torch", "train", __name__) from None
 
 from ecg_image_kit.adapters import optional
 from ecg_image_kit.errors import UsageError

@@ -20,10 +20,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional as F
+except ModuleNotFoundError:
+    from ecg_image_kit.errors import missing
+
+    raise missing("torch", "train", __name__) from None
 
 from ecg_image_kit import __version__
 from ecg_image_kit.errors import EcgError, UsageError

@@ -25,10 +25,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional as F
+except ModuleNotFoundError:
+    from ecg_image_kit.errors import missing
+
+    raise missing("torch", "train", __name__) from None
 
 from ecg_image_kit import EcgError, Layout, Record, Style, open_source, render
 from ecg_image_kit.errors import ImplausibleAmplitude, RecordError, UsageError

@@ -145,6 +145,26 @@ def test_commands(command: str, module: str) -> None:
     assert lines[-1] in ("0 []", "None []")
 
 
+def test_what_needs_torch_says_so() -> None:
+    """Programs that train end with one line where the base install has no torch; imported, they are not there."""
+    code = """
+import runpy, sys
+sys.modules["torch"] = None
+for name in ("digitizer.train", "digitizer.export", "synth.train", "synth.export", "synth.fit_encoder"):
+    try:
+        runpy.run_module(name, run_name="__main__")
+    except SystemExit as stop:
+        print(stop.code)
+try:
+    import digitizer.train
+except ModuleNotFoundError as error:
+    print(error, error.name)
+"""
+    lines = run(code).splitlines()
+    hint = "this needs torch; install it with pip install 'ecg-image-kit[train]'"
+    assert lines == [f"error: {hint}"] * 5 + [f"{hint} torch"]
+
+
 def test_every_package_is_installed() -> None:
     """setup.py lists packages by hand: none is forgotten, and ``data`` is not among them."""
     text = (ROOT / "setup.py").read_text("utf-8")
