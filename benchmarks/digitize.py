@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
 
 import digitizer  # noqa: E402
 from digitizer.locate import Grid  # noqa: E402
@@ -52,6 +53,7 @@ from ecg_image_kit.warp import Chain, Homography  # noqa: E402
 
 LAYOUTS = ("3x4", "3x4+1R", "3x4+3R", "6x2", "6x2+1R", "12x1", "4x3")
 START_SECONDS = 0.6
+GOOD = 15.0  # dB, plain, of a lead that can be relied on
 
 
 class Target(NamedTuple):
@@ -105,7 +107,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """One page read. ``why``: the error, or what is likely to have gone wrong, in words."""
+    """One page read. ``why``: the error, or what is likely to have gone wrong, in words. ``leads``: the confidence and
+    the plain SNR of each that was read."""
 
     row: str
     name: str
@@ -123,6 +126,7 @@ class Result:
     named: bool
     confidence: float
     why: str
+    leads: tuple[tuple[float, float], ...] = ()
 
 
 def page_of(job: Job) -> Page:
@@ -145,7 +149,7 @@ def work(job: Job) -> Result:
     def taken() -> tuple[float, float]:
         return time.perf_counter() - begin, time.process_time() - cpu
 
-    named, confidence = False, 0.0
+    named, confidence, leads = False, 0.0, []
     try:
         reading = _read(job, page)
     except EcgError as error:
@@ -159,10 +163,13 @@ def work(job: Job) -> Result:
         scored, failed = score(truth, reading.record, ("plain", "kaggle")), False
         why = cause(page, reading.page, truth, scored)
         named, confidence = _cells(reading.page) == _cells(page), min(reading.confidence.values())
+        leads = [
+            (reading.confidence[each.lead], each.plain.db) for each in scored.leads if each.lead in reading.confidence
+        ]
     ratio = kaggle_ratio(pool(lead.kaggle for lead in scored.leads))
     return Result(
         job.row, job.name, job.dpi, page.layout.name, scored.value("plain"), scored.value("kaggle"), ratio, *seconds,
-        scored.lag_ms, scored.gain, scored.unread, failed, named, confidence, why,
+        scored.lag_ms, scored.gain, scored.unread, failed, named, confidence, why, tuple(leads),
     )  # fmt: skip
 
 
@@ -287,6 +294,39 @@ def failures(found: Sequence[Result], worst: int) -> str:
     return "\n".join(lines)
 
 
+def confidences(found: Sequence[Result]) -> list[tuple[float, int, float, float]]:
+    """By tenths of confidence: where it begins, how many leads, the share of them over GOOD dB, their median, dB."""
+    sure, db = np.array([lead for r in found for lead in r.leads]).reshape(-1, 2).T
+    tenth = np.minimum((10 * sure).astype(int), 9)
+    own = [(k, db[tenth == k]) for k in range(10) if (tenth == k).any()]
+    return [(k / 10, v.size, float(np.mean(v > GOOD)), float(np.median(v))) for k, v in own]
+
+
+def plot(rows: Sequence[tuple[float, int, float, float]], file: str) -> None:
+    """Draw the shares of ``confidences`` as bars into a picture."""
+    width, height, left, top = 560, 300, 50, 16
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    wide, tall = (width - left - 12) / 10, height - top - 62
+
+    def label(x: float, y: float, text: str) -> None:
+        draw.text((x, y), text, fill="black", anchor="mm")
+
+    for share in (0.0, 0.5, 0.95, 1.0):
+        y = top + tall * (1 - share)
+        draw.line([(left, y), (width - 12, y)], fill="#c0392b" if share == 0.95 else "#d8d8d8")
+        label(left - 22, y, f"{share:.0%}")
+    for sure, count, share, _ in rows:
+        x = left + 10 * sure * wide
+        draw.rectangle([x + 4, top + tall * (1 - share), x + wide - 4, top + tall], fill="#2c6fad")
+        label(x + wide / 2, top + tall + 12, f"{sure:.1f}")
+        label(x + wide / 2, top + tall + 28, f"n={count}")
+    label(
+        (width + left) / 2, height - 14, f"confidence of a lead, from; share of leads with a plain SNR over {GOOD:g} dB"
+    )
+    picture.save(file)
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--root", help="PTB-XL folder (default: the bundled samples)")
@@ -303,6 +343,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     p.add_argument("--worst", type=int, default=5, help="pages to name (default: 5)")
     p.add_argument("--csv", metavar="FILE", help="write every page's figures")
+    p.add_argument("--plot", metavar="FILE", help="draw what confidences mean into a picture")
     return p
 
 
@@ -356,9 +397,17 @@ def main() -> int:
         print(text, flush=True)
     print(f"{len(found)} pages in {time.perf_counter() - begin:.0f} s with {options.workers} processes\n")
     print(failures(found, options.worst))
+    if any(r.leads for r in found):
+        rows = confidences(found)
+        print(f"\nconfidence  leads  over {GOOD:g} dB  median")
+        for sure, count, share, median in rows:
+            print(f"from {sure:.1f}    {count:5d}    {share:6.1%}  {median:6.1f}")
+        if options.plot:
+            plot(rows, options.plot)
     if options.csv:
         with open(options.csv, "w", newline="") as stream:
-            table = csv.DictWriter(stream, list(asdict(found[0])))
+            names = [field.name for field in fields(Result) if field.name != "leads"]
+            table = csv.DictWriter(stream, names, extrasaction="ignore")
             table.writeheader()
             table.writerows(asdict(r) for r in found)
     return 0 if met else 1

@@ -54,6 +54,7 @@ class Grid:
         share: of the grid that the map explains, 0 to 1; of lines 5 mm apart, after ``uneven`` was followed.
         period_mm: of the lines that were fitted: 1 or 5.
         uneven: true mm -> mm of the flat map, if they differ: the paper or the scanner ran unevenly.
+        straightened: it is that of a sheet that was bent, or seen at an angle, and was laid flat before.
     """
 
     px_to_mm: Homography
@@ -66,6 +67,7 @@ class Grid:
     share: float = 1.0
     period_mm: float = 1.0
     uneven: Mesh | None = None
+    straightened: bool = False
 
     @property
     def flat(self) -> bool:

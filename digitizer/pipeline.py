@@ -171,7 +171,7 @@ def interpret(
         gaps = not _black_and_white(image) or grid.contrast < _CLEAR
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps)
         found, view = _Found(calibration, fits, pen), upright
-        if alone and found.residual < _DRAWN:  # a page as it was drawn
+        if alone and found.residual < _DRAWN and not grid.straightened:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
                 if _is_better(plain, found, network.narrowed(ink, own), upright):
@@ -263,8 +263,9 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
     if grid is not None and not again.explains_more_than(grid):
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
+    upright = replace(upright, to_source=Chain((upright.to_source, flat.to_source)))
     evidence = f"{again.evidence}; the sheet was laid flat by its grid ({flat.share:.0%} of it agreed)"
-    return replace(again, evidence=evidence), replace(upright, to_source=Chain((upright.to_source, flat.to_source)))
+    return replace(again, evidence=evidence, straightened=True), upright
 
 
 def _rgb(image: Any) -> U8:
