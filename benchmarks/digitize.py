@@ -304,7 +304,7 @@ def confidences(found: Sequence[Result]) -> list[tuple[float, int, float, float]
 
 def plot(rows: Sequence[tuple[float, int, float, float]], file: str) -> None:
     """Draw the shares of ``confidences`` as bars into a picture."""
-    width, height, left, top = 560, 300, 50, 16
+    width, height, left, top = 560, 310, 50, 28
     picture = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)
     wide, tall = (width - left - 12) / 10, height - top - 62
@@ -348,7 +348,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    options = parser().parse_args()
+    p = parser()
+    options = p.parse_args()
+    if options.plot and Path(options.plot).suffix.lower() not in Image.registered_extensions():
+        p.error(f"--plot {options.plot}; expected a picture's name, such as confidence.png.")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # of the workers
     src = "ptbxl" if options.root else "samples"
@@ -397,6 +400,12 @@ def main() -> int:
         print(text, flush=True)
     print(f"{len(found)} pages in {time.perf_counter() - begin:.0f} s with {options.workers} processes\n")
     print(failures(found, options.worst))
+    if options.csv:
+        with open(options.csv, "w", newline="") as stream:
+            columns = [field.name for field in fields(Result) if field.name != "leads"]
+            table = csv.DictWriter(stream, columns, extrasaction="ignore")
+            table.writeheader()
+            table.writerows(asdict(r) for r in found)
     if any(r.leads for r in found):
         rows = confidences(found)
         print(f"\nconfidence  leads  over {GOOD:g} dB  median")
@@ -404,12 +413,6 @@ def main() -> int:
             print(f"from {sure:.1f}    {count:5d}    {share:6.1%}  {median:6.1f}")
         if options.plot:
             plot(rows, options.plot)
-    if options.csv:
-        with open(options.csv, "w", newline="") as stream:
-            names = [field.name for field in fields(Result) if field.name != "leads"]
-            table = csv.DictWriter(stream, names, extrasaction="ignore")
-            table.writeheader()
-            table.writerows(asdict(r) for r in found)
     return 0 if met else 1
 
 

@@ -2,11 +2,12 @@
 
 Where the S wave of one row runs into the R wave of the row below, all their ink may be explained and yet be shared out
 wrongly: each trace turns back where they meet, and has the other one's tip. Ink says nothing against that, but traces
-seldom turn: what lies between two such places is given back if both turn less often then.
+seldom turn: what lies between such a place and another where they meet is given back if they turn less often then.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -26,7 +27,7 @@ _Meeting = tuple[int, int]  # sample of the one curve, and of the other
 
 
 def exchanged(coverage: F, curves: list[Curve], seconds: float, kx: float, ky: float) -> list[Curve]:
-    """The curves, with what two of them have exchanged given back.
+    """The curves, with what two of them have exchanged given back; the others are the same objects.
 
     Args:
         coverage: (H, W) of the ink that they were read from.
@@ -36,13 +37,17 @@ def exchanged(coverage: F, curves: list[Curve], seconds: float, kx: float, ky: f
     longest, deep = round(_LONGEST / seconds), _DEEP * ky
     for i, j in combinations(range(len(curves)), 2):
         upper, lower = (i, j) if curves[i].row < curves[j].row else (j, i)
-        if not 0 < curves[lower].row - curves[upper].row <= _ROWS:
+        one, other = curves[upper].columns, curves[lower].columns
+        if not 0 < curves[lower].row - curves[upper].row <= _ROWS or min(one.stop, other.stop) <= max(
+            one.start, other.start
+        ):
             continue
-        done = -1
-        for meeting in _meetings(coverage, curves[upper], curves[lower], kx, ky):
+        meetings, done = _meetings(coverage, curves[upper], curves[lower], kx, ky), -1
+        for k, meeting in enumerate(meetings):
             if meeting[0] <= done:
                 continue
-            found = _given_back(coverage, curves[upper], curves[lower], meeting, longest, deep, _APART * ky)
+            tips = [m for m in meetings[:k] + meetings[k + 1 :] if abs(m[0] - meeting[0]) < longest and m[0] > done]
+            found = _given_back(coverage, curves[upper], curves[lower], meeting, tips, longest, deep, _APART * ky)
             if found is not None:
                 curves[upper], curves[lower], done = found
     return curves
@@ -61,36 +66,37 @@ def _meetings(coverage: F, upper: Curve, lower: Curve, kx: float, ky: float) -> 
 
 
 def _given_back(
-    coverage: F, upper: Curve, lower: Curve, meeting: _Meeting, longest: int, deep: float, apart: float
-) -> tuple[Curve, Curve, int] | None:
+    coverage: F, upper: Curve, lower: Curve, meeting: _Meeting, tips: list[_Meeting], longest: int, deep: float,
+    apart: float,
+) -> tuple[Curve, Curve, int] | None:  # fmt: skip
     """Both curves, with what lies between a meeting and another place given back, and the last sample of that.
 
-    The other place is where they are not more than ``apart`` (px), and where that takes away the most turns.
+    The other place is one of the meetings ``tips``, or where they are not more than ``apart`` (px): that which takes
+    away the most turns, and of those where they are least apart.
     """
     shift = round((lower.x0 - upper.x0) / upper.step)  # a rhythm strip's samples begin elsewhere
     p = meeting[0]
     a, b = max(0, shift, p - longest), min(upper.y.size, lower.y.size + shift, p + longest)
-    if b <= a:
-        return None
     wide = slice(max(0, a - longest), b + longest), slice(max(0, a - shift - longest), b - shift + longest)
-    now = _turns(upper.y[wide[0]], deep) + _turns(lower.y[wide[1]], deep)
-    gaps = np.abs(upper.y[a:b] - lower.y[a - shift : b - shift])
+    before = [v[part] for v, part in zip((upper.y, lower.y), wide, strict=True)]
+    now = [_turns(v, deep) for v in before]
+    near = a + np.flatnonzero(np.abs(upper.y[a:b] - lower.y[a - shift : b - shift]) < apart)
     best, most = None, (_FEWER, -np.inf)
-    for at in (a + np.flatnonzero(gaps < apart)).tolist():
-        place = at, at - shift
+    for place in [*tips, *((at, at - shift) for at in near.tolist())]:
         first, last = sorted((meeting, place))
-        if abs(at - p) < _CLOSE or last[1] <= first[1] or not _is_inked(coverage, upper, lower, place):
+        if abs(place[0] - p) < _CLOSE or last[1] <= first[1] or not _is_inked(coverage, upper, lower, place):
             continue
-        y, z = _with(upper, lower, first, last), _with(lower, upper, first[::-1], last[::-1])
+        tried = _with(upper, lower, first, last), _with(lower, upper, first[::-1], last[::-1])
+        y, z = (one.y[part] for one, part in zip(tried, wide, strict=True))
         # Beats that go the same way keep their order: neither the upper trace's highest point nor the lower's lowest is
         # given away.
-        given = y[wide[0]].min() - upper.y[wide[0]].min(), lower.y[wide[1]].max() - z[wide[1]].max()
-        if max(given) > deep:
+        if max(y.min() - before[0].min(), before[1].max() - z.max()) > deep:
             continue
-        fewer = now - _turns(y[wide[0]], deep) - _turns(z[wide[1]], deep)
-        if (fewer, -gaps[at - a]) > most:
-            best, most = (y, z, last[0]), (fewer, -gaps[at - a])
-    return None if best is None else (upper.led(best[0]), lower.led(best[1]), best[2])
+        fewer = [n - _turns(v, deep) for n, v in zip(now, (y, z), strict=True)]
+        gap = abs(float(lower.y[place[1]] - upper.y[place[0]]))
+        if min(fewer) >= 0 and (sum(fewer), -gap) > most:
+            best, most = (*tried, last[0]), (sum(fewer), -gap)
+    return best
 
 
 def _x(one: Curve, sample: int) -> float:
@@ -130,13 +136,19 @@ def _tips(y: D, deep: float) -> list[int]:
     return tips
 
 
-def _with(one: Curve, other: Curve, first: _Meeting, last: _Meeting) -> D:
-    """Samples of one curve, with what the other has between two meetings (each: the one's sample, the other's)."""
-    y = one.y.copy()
-    inner = np.arange(first[0] + 1, last[0])
-    y[inner] = other.at(np.asarray(one.x0 + one.step * inner, np.float64))
-    for mine, theirs in (first, last):  # tips do not meet at the very same place: what is between them is bridged
-        at = mine, round((_x(other, theirs) - one.x0) / one.step)
-        a, b = max(0, min(at)), min(y.size - 1, max(at))
+def _with(one: Curve, other: Curve, first: _Meeting, last: _Meeting) -> Curve:
+    """One of two curves, with what the other has between two meetings (each: the one's sample, the other's)."""
+    end = one.y.size - 1
+    # Tips do not meet at the very same place: what is between them is bridged.
+    (a, b), (c, d) = (
+        sorted((mine, min(max(round((_x(other, theirs) - one.x0) / one.step), 0), end)))
+        for mine, theirs in (first, last)
+    )
+    y, seen = one.y.copy(), one.seen.copy()
+    if b < c:
+        at = np.asarray(one.x0 + one.step * np.arange(b, c + 1), np.float64)
+        y[b : c + 1] = other.at(at)
+        seen[b : c + 1] = other.seen[np.round((at - other.x0) / other.step).astype(int).clip(0, other.seen.size - 1)]
         y[a : b + 1] = np.linspace(y[a], y[b], b - a + 1)
-    return y
+        y[c : d + 1] = np.linspace(y[c], y[d], d - c + 1)
+    return replace(one, seen=seen).led(y)

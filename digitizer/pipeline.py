@@ -41,6 +41,9 @@ _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
 _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
+# mm within which rows begin at the same place: the ends of both tell that better on a sheet that was laid flat, unless
+# the network has lost some of them.
+_SAME_START = 0.2
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
@@ -171,10 +174,13 @@ def interpret(
         gaps = not _black_and_white(image) or grid.contrast < _CLEAR
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps)
         found, view = _Found(calibration, fits, pen), upright
-        if alone and found.residual < _DRAWN and not grid.straightened:  # a page as it was drawn
+        if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
-                if _is_better(plain, found, network.narrowed(ink, own), upright):
+                same_start = abs(plain.start - found.start) < _SAME_START
+                if not (grid.straightened and same_start) and _is_better(
+                    plain, found, network.narrowed(ink, own), upright
+                ):
                     return _reading(image, name, fs, grid, upright, plain, "analytic")
     return _reading(image, name, fs, grid, view, found, "learned")
 
@@ -212,6 +218,11 @@ class _Found:
     def residual(self) -> float:
         """RMS error of coverage with which the median fit draws the ink."""
         return float(np.median([fit.residual for fit in self.fits]))
+
+    @property
+    def start(self) -> float:
+        """mm at which the first strip begins."""
+        return self.calibration.layout.strips[0].x
 
     @property
     def cells(self) -> list[tuple[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from ecg_image_kit.layout import Strip
@@ -21,6 +22,7 @@ from .untangle import untangle
 
 _SHORTEST = 3.0  # mm of ink of its own that a strip must have to be read
 _NOISY = 0.07  # RMS error of coverage above which the rows' ends tell where they begin better than a fit of it does
+_BEYOND = 10  # samples about an exchange that are fitted again
 _BARE = 3  # px before the rows' beginning that are looked at, too
 
 
@@ -59,11 +61,13 @@ def fit_strips(
         fits, pen = fit_curves(ink, curves, pen, scale, cap)
     elif any(track.shared.any() for track in tracks):
         fits = fit_crossings(ink, traced, tracks, guesses, pen, scale, cap)
-        curves = [_curve(traced, track, g, fit) for track, g, fit in zip(tracks, _at(guesses, fits), fits, strict=True)]
+        curves = [
+            _curve(traced, track, replace(g, y=fit.y), fit) for track, g, fit in zip(tracks, guesses, fits, strict=True)
+        ]
         right = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
         if any(a is not b for a, b in zip(curves, right, strict=True)):
             again, _ = fit_curves(ink, right, pen, scale, cap)
-            fits = [f if a is b else g for a, b, f, g in zip(curves, right, fits, again, strict=True)]
+            fits = [_where_changed(*each) for each in zip(curves, right, fits, again, strict=True)]
     elif abs(shift) > 0.01:
         fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
@@ -87,8 +91,13 @@ def fit_curves(
     return [replace(fit, seen=c.seen) for fit, c in zip(fits, curves, strict=True)], pen
 
 
-def _at(guesses: list[refine.Guess], fits: list[refine.Fit]) -> list[refine.Guess]:
-    return [replace(g, y=f.y) for g, f in zip(guesses, fits, strict=True)]
+def _where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
+    """The fit that was made ``again`` where the curve is another than before, and some ms beyond."""
+    changed = (before.y != after.y).astype(np.uint8)[:, None]
+    if not changed.any():
+        return fit
+    near = cv2.dilate(changed, np.ones((2 * _BEYOND + 1, 1), np.uint8))[:, 0] > 0
+    return replace(fit, y=np.where(near, again.y, fit.y), seen=after.seen)
 
 
 def _unread(track: Track) -> refine.Fit:

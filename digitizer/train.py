@@ -32,10 +32,10 @@ try:
     from torch import Tensor, nn
     from torch.nn import functional as F
     from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-except ModuleNotFoundError:
+except ModuleNotFoundError as error:
     from ecg_image_kit.errors import missing
 
-    raise missing("torch", "train", __name__) from None
+    raise missing(error, "train", __name__) from error
 
 from ecg_image_kit import EcgError, open_source
 from ecg_image_kit.errors import UsageError

@@ -25,7 +25,7 @@ class ImplausibleAmplitude(UserWarning):
     """The leads' range suggests that the units were mistaken (for example microvolts read as millivolts)."""
 
 
-def missing(package: str, extra: str, module: str) -> BaseException:
+def missing(error: ModuleNotFoundError, extra: str, module: str) -> BaseException:
     """What to raise where a package that only some need is not installed: a program (``python -m``) ends with it."""
-    text = f"this needs {package}; install it with pip install 'ecg-image-kit[{extra}]'"
-    return SystemExit(f"error: {text}") if module == "__main__" else ModuleNotFoundError(text, name=package)
+    text = f"this needs {error.name}; install it with pip install 'ecg-image-kit[{extra}]'"
+    return SystemExit(f"error: {text}") if module == "__main__" else ModuleNotFoundError(text, name=error.name)

@@ -22,10 +22,10 @@ import numpy as np
 try:
     import torch
     from torch import Tensor, nn
-except ModuleNotFoundError:
+except ModuleNotFoundError as error:
     from ecg_image_kit.errors import missing
 
-    raise missing("torch", "train", __name__) from None
+    raise missing(error, "train", __name__) from error
 
 from ecg_image_kit.adapters import optional
 from ecg_image_kit.errors import UsageError

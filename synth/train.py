@@ -31,10 +31,10 @@ try:
     import torch
     from torch import Tensor, nn
     from torch.nn import functional as F
-except ModuleNotFoundError:
+except ModuleNotFoundError as error:
     from ecg_image_kit.errors import missing
 
-    raise missing("torch", "train", __name__) from None
+    raise missing(error, "train", __name__) from error
 
 from ecg_image_kit import EcgError, Layout, Record, Style, open_source, render
 from ecg_image_kit.errors import ImplausibleAmplitude, RecordError, UsageError

@@ -23,7 +23,7 @@ def peak(at: int, height: float, wide: float = 8.0) -> D:
 def coverage_of(*lines: D) -> NDArray[np.float32]:
     picture = np.zeros((420, 440), np.uint8)
     for y in lines:
-        raster.draw_graph(picture, 10 + STEP * np.arange(N), y, PEN, "butt", 4)
+        raster.draw_graph(picture, np.asarray(10 + STEP * np.arange(N), np.float64), y, PEN, "butt", 4)
     return np.asarray(picture / np.float32(255), np.float32)
 
 
@@ -49,10 +49,28 @@ def test_what_two_rows_have_exchanged_is_given_back(beats: int) -> None:
     assert np.abs(one - upper).max() < 2 * PEN and np.abs(other - lower).max() < 2 * PEN
 
 
-def test_rows_that_are_right_stay_so() -> None:
-    upper, lower = ROWS[0] + peak(500, -100.0), ROWS[1] + peak(500, 110.0)
+def test_tips_that_touch_may_turn_back() -> None:
+    """Once each: nothing can lie between two such places."""
+    upper, lower = ROWS[0] + peak(500, -55.0), ROWS[1] + peak(500, 54.0)
     one, other = put_right(upper, lower, (upper, lower))
     assert np.array_equal(one, upper) and np.array_equal(other, lower)
+
+
+def test_tips_need_not_be_read_at_the_same_place() -> None:
+    """One of the two rows was read 3 samples too early: the way between both is bridged."""
+    upper, lower = ROWS[0] + peak(500, -100.0), ROWS[1] + peak(500, 110.0)
+    wrong = np.minimum(upper, lower), np.roll(np.maximum(upper, lower), -3)
+    one, other = put_right(upper, lower, wrong)
+    assert np.abs(one - upper).max() < 30 and np.abs(other - lower).max() < 30  # 3 samples of steep strokes
+    assert max(np.abs(np.diff(y)).max() for y in (one, other)) < 2.5 * np.abs(np.diff(upper)).max()
+
+
+def test_what_was_seen_goes_along() -> None:
+    upper, lower = ROWS[0] + peak(500, -100.0), ROWS[1] + peak(500, 110.0)
+    one, other = of(0, np.minimum(upper, lower)), of(1, np.maximum(upper, lower))
+    one.seen[495:505] = False
+    one, other = exchanged(coverage_of(upper, lower), [one, other], 0.002, K, K)
+    assert one.seen.all() and not other.seen[496:504].any()
 
 
 def test_tips_that_do_not_touch_belong_where_they_are() -> None:
@@ -80,6 +98,5 @@ def test_a_rhythm_strip_may_begin_elsewhere() -> None:
     cell = curve(0, ROWS[0], 10 + 300.3 * STEP, STEP, np.interp(10 + STEP * (300.3 + np.arange(699)), x, wrong[0]),
                  np.ones(699, bool), 130)  # fmt: skip
     one, other = exchanged(coverage_of(upper, lower), [cell, of(1, wrong[1])], 0.002, K, K)
-    # Where what was exchanged begins is known to a sample, in which a wave goes up by 8 px.
     assert np.abs(one.y - np.interp(one.x0 + STEP * np.arange(699), x, upper)).max() < 10
     assert np.abs(other.y - lower).max() < 10

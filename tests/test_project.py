@@ -146,7 +146,7 @@ def test_commands(command: str, module: str) -> None:
 
 
 def test_what_needs_torch_says_so() -> None:
-    """Programs that train end with one line where the base install has no torch; imported, they are not there."""
+    """Programs that train end with one line where there is no torch; imported, they raise ModuleNotFoundError."""
     code = """
 import runpy, sys
 sys.modules["torch"] = None
