@@ -37,10 +37,7 @@ def exchanged(coverage: F, curves: list[Curve], seconds: float, kx: float, ky: f
     longest, deep = round(_LONGEST / seconds), _DEEP * ky
     for i, j in combinations(range(len(curves)), 2):
         upper, lower = (i, j) if curves[i].row < curves[j].row else (j, i)
-        one, other = curves[upper].columns, curves[lower].columns
-        if not 0 < curves[lower].row - curves[upper].row <= _ROWS or min(one.stop, other.stop) <= max(
-            one.start, other.start
-        ):
+        if not _are_near(curves[upper], curves[lower]):
             continue
         meetings, done = _meetings(coverage, curves[upper], curves[lower], kx, ky), -1
         for k, meeting in enumerate(meetings):
@@ -51,6 +48,12 @@ def exchanged(coverage: F, curves: list[Curve], seconds: float, kx: float, ky: f
             if found is not None:
                 curves[upper], curves[lower], done = found
     return curves
+
+
+def _are_near(upper: Curve, lower: Curve) -> bool:
+    """Whether two curves are of rows that may meet, and share some columns."""
+    a, b = upper.columns, lower.columns
+    return 0 < lower.row - upper.row <= _ROWS and max(a.start, b.start) < min(a.stop, b.stop)
 
 
 def _meetings(coverage: F, upper: Curve, lower: Curve, kx: float, ky: float) -> list[_Meeting]:

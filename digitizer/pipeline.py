@@ -41,9 +41,6 @@ _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
 _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
-# mm within which rows begin at the same place: the ends of both tell that better on a sheet that was laid flat, unless
-# the network has lost some of them.
-_SAME_START = 0.2
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 _DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
@@ -177,18 +174,16 @@ def interpret(
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
-                same_start = abs(plain.start - found.start) < _SAME_START
-                if not (grid.straightened and same_start) and _is_better(
-                    plain, found, network.narrowed(ink, own), upright
-                ):
+                if _is_better(plain, found, network.narrowed(ink, own), upright, grid.straightened):
                     return _reading(image, name, fs, grid, upright, plain, "analytic")
     return _reading(image, name, fs, grid, view, found, "learned")
 
 
-def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright) -> bool:
+def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright, straightened: bool) -> bool:
     """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees.
 
-    It may draw the ink a little worse, and somewhat worse if it explains more of it.
+    It may draw the ink a little worse, and somewhat worse if it explains more of it. On a sheet that was
+    ``straightened`` that is asked of it in any case: what is blurred is read better with the network.
     """
     if plain.cells != found.cells:
         return False
@@ -197,7 +192,8 @@ def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright) -> boo
         for each in (plain, found)
     )
     worse = plain.residual - found.residual
-    return (worse < _ALIKE and without < with_it + _LEFT) or (worse < 2 * _ALIKE and without < with_it - _LEFT)
+    more = without < with_it - _LEFT
+    return (worse < _ALIKE and without < with_it + _LEFT and not straightened) or (worse < 2 * _ALIKE and more)
 
 
 def _black_and_white(image: U8) -> bool:
@@ -218,11 +214,6 @@ class _Found:
     def residual(self) -> float:
         """RMS error of coverage with which the median fit draws the ink."""
         return float(np.median([fit.residual for fit in self.fits]))
-
-    @property
-    def start(self) -> float:
-        """mm at which the first strip begins."""
-        return self.calibration.layout.strips[0].x
 
     @property
     def cells(self) -> list[tuple[str, float]]:
