@@ -321,9 +321,8 @@ def plot(rows: Sequence[tuple[float, int, float, float]], file: str) -> None:
         draw.rectangle([x + 4, top + tall * (1 - share), x + wide - 4, top + tall], fill="#2c6fad")
         label(x + wide / 2, top + tall + 12, f"{sure:.1f}")
         label(x + wide / 2, top + tall + 28, f"n={count}")
-    label(
-        (width + left) / 2, height - 14, f"confidence of a lead, from; share of leads with a plain SNR over {GOOD:g} dB"
-    )
+    label((width + left) / 2, 10, f"share of the leads with a plain SNR over {GOOD:g} dB")
+    label((width + left) / 2, height - 14, "confidence, from")
     picture.save(file)
 
 
