@@ -22,12 +22,13 @@ from ecg_image_kit.warp import Chain, Homography, Mesh, Points
 from .arrays import U8, B, D, F
 from .locate import GridNotFound, darkness, local_paper
 
-_LONGER = 1500  # px that the longer side is reduced to for the search
-_PX_PER_MM = (1.7, 14.0)  # of the reduced image
+_ROUGHLY, _LONGER = 1100, 1500  # px that the longer side is reduced to, for a first search and for all else
+_PX_PER_MM = (1.7, 14.0)  # of the reduced images
 _PATCH, _STEP, _PAD = 96, 56, 256  # px
 _ANGLES = np.deg2rad(np.arange(-46.0, 46.1, 2.0))
 _HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and their weights
 _LEAST_SHARE = 0.12  # of the patches must agree
+_AGREED = 0.5  # of them, so that nothing else needs to be looked for
 # Period and reach, mm, of each pass over the lines' phases; after which the map is made stiff once.
 _PASSES = (
     *((5.0, 12.0), (5.0, 12.0), (5.0, 8.0), (5.0, 6.0), (2.5, 8.0)),
@@ -89,21 +90,29 @@ def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattene
     Raises:
         GridNotFound: too few places agree on a grid.
     """
-    shrink = max(1.0, max(image.shape[:2]) / _LONGER)
-    if min(image.shape[:2]) / shrink < 2 * _PATCH:
+    small, shrink = _reduced(image, _LONGER)
+    if min(small.shape[:2]) < 2 * _PATCH:
         raise GridNotFound(
             f"image of {image.shape[1]} x {image.shape[0]} px; expected {2 * _PATCH} px a side or more, and a long "
             f"side of at most {_LONGER / 2 / _PATCH:.0f} times the short one."
         )
-    size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
-    small = image if shrink == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    size = small.shape[1], small.shape[0]
     dark = darkness(small)
-    surfaces, k, share = _surfaces(dark)
+    surfaces, k, share = _searched(image, small, shrink)
     lines = _without_ink(small, dark)
     if ink is not None:
         lines = _filled(lines, cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0)
     field, seen, residual = _phases(lines, surfaces, k)
     return _upright(image, small.shape[:2], field, seen, k * shrink, residual, share)
+
+
+def _reduced(image: U8, longer: int) -> tuple[U8, float]:
+    """The image with a longer side of so many px at most, and by how much it is smaller."""
+    shrink = max(1.0, max(image.shape[:2]) / longer)
+    if shrink == 1:
+        return image, 1.0
+    size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), shrink
 
 
 def _without_ink(image: U8, dark: F) -> F:
@@ -124,6 +133,29 @@ def _filled(dark: F, ink: B) -> F:
 
 
 # From local spectra to a rough map
+
+
+def _searched(image: U8, small: U8, shrink: float) -> tuple[list[_Surface], float, float]:
+    """What _surfaces finds in ``small``, or in less of the image if that is agreed upon by more: the pixels of a screen
+    make patterns that may pass for a grid, at the one size or at the other. Raises GridNotFound."""
+    size = small.shape[1], small.shape[0]
+    looks = [_reduced(image, _ROUGHLY)]
+    if looks[0][1] != shrink:
+        looks.append((small, shrink))
+    found: list[tuple[list[_Surface], float, float]] = []
+    why = GridNotFound("")
+    for part, more in looks:
+        if min(part.shape[:2]) < 2 * _PATCH or (found and found[0][2] > _AGREED):
+            continue
+        try:
+            surfaces, k, share = _surfaces(darkness(part))
+        except GridNotFound as error:
+            why = error
+        else:
+            found.append(([replace(s, size=size) for s in surfaces], k * more / shrink, share))
+    if not found:
+        raise why
+    return max(found, key=lambda each: each[2])
 
 
 def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
