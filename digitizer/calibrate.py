@@ -178,7 +178,9 @@ def calibrate(
             length = right - left
         elif not is_whole(seconds):  # the better end counts
             seconds = next((s for s in _USUAL_SECONDS if 0 < s * speed - length < _LOST_END), seconds)
-    beyond = length - span(seconds, speed) if is_whole(seconds) else 0.0
+    cut_off = _cut_off(ink, lines, baselines, ky)
+    # Where rows end with the photograph, their length says nothing about where they begin.
+    beyond = length - span(seconds, speed) if is_whole(seconds) and not cut_off else 0.0
     extra, cap, settled = 0.0, 0.0, False
     if (beyond < -_LOST and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
         # A beat stands at the very beginning, and was not followed to its foot; or the image begins within a cell.
@@ -199,7 +201,7 @@ def calibrate(
     )
     names = _by_row(ink.names or (), baselines, traced.spacing / ky)
     sheet = _Sheet([row_levels(traced, line.row, ky) for line in lines], left, seconds * speed, kx, names)
-    if _cut_off(ink, lines, baselines, ky):
+    if cut_off:
         longer = [s for s in _USUAL_SECONDS if s > seconds + 0.02]
         sheets = [sheet, *(replace(sheet, width=s * speed) for s in longer)]
         guesses = _guesses(len(lines))

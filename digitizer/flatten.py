@@ -9,6 +9,7 @@ image that a flat scanner would have made.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -90,16 +91,15 @@ def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattene
     Raises:
         GridNotFound: too few places agree on a grid.
     """
-    small, shrink = _reduced(image, _LONGER)
-    if min(small.shape[:2]) < 2 * _PATCH:
+    if min(image.shape[:2]) < 2 * _PATCH * max(1.0, max(image.shape[:2]) / _LONGER):
         raise GridNotFound(
             f"image of {image.shape[1]} x {image.shape[0]} px; expected {2 * _PATCH} px a side or more, and a long "
             f"side of at most {_LONGER / 2 / _PATCH:.0f} times the short one."
         )
+    small, shrink = _reduced(image, _LONGER)
     size = small.shape[1], small.shape[0]
-    dark = darkness(small)
     surfaces, k, share = _searched(image, small, shrink)
-    lines = _without_ink(small, dark)
+    lines = _without_ink(small, darkness(small))
     if ink is not None:
         lines = _filled(lines, cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0)
     field, seen, residual = _phases(lines, surfaces, k)
@@ -136,25 +136,21 @@ def _filled(dark: F, ink: B) -> F:
 
 
 def _searched(image: U8, small: U8, shrink: float) -> tuple[list[_Surface], float, float]:
-    """What _surfaces finds in ``small``, or in less of the image if that is agreed upon by more: the pixels of a screen
-    make patterns that may pass for a grid, at the one size or at the other. Raises GridNotFound."""
+    """What _surfaces finds in less of the image than ``small``, or in that if more agree on it: the pixels of a
+    screen make patterns that may pass for a grid, at the one size or at the other. Raises GridNotFound."""
     size = small.shape[1], small.shape[0]
-    looks = [_reduced(image, _ROUGHLY)]
-    if looks[0][1] != shrink:
-        looks.append((small, shrink))
     found: list[tuple[list[_Surface], float, float]] = []
-    why = GridNotFound("")
-    for part, more in looks:
-        if min(part.shape[:2]) < 2 * _PATCH or (found and found[0][2] > _AGREED):
-            continue
-        try:
-            surfaces, k, share = _surfaces(darkness(part))
-        except GridNotFound as error:
-            why = error
-        else:
+    rough, more = _reduced(image, _ROUGHLY)
+    if more > shrink and min(rough.shape[:2]) >= 2 * _PATCH:
+        with contextlib.suppress(GridNotFound):
+            surfaces, k, share = _surfaces(darkness(rough))
             found.append(([replace(s, size=size) for s in surfaces], k * more / shrink, share))
-    if not found:
-        raise why
+    if not found or found[0][2] < _AGREED:
+        try:
+            found.append(_surfaces(darkness(small)))
+        except GridNotFound:
+            if not found:
+                raise
     return max(found, key=lambda each: each[2])
 
 

@@ -208,3 +208,14 @@ def test_ends_that_agree_about_nothing_usual_tell_nothing() -> None:
     """Rows of 8 s, all whole: they are what they are."""
     lines = [line_of(k, 30.0, 230.0) for k in range(3)]
     assert calibrate._agreed(lines, 25.0, 0.8) is None
+
+
+def test_rows_that_the_image_cuts_off_begin_where_their_ink_does() -> None:
+    """Cut off 1.1 mm after nine and a half seconds, they are not rows of that time whose pen has round ends."""
+    page = render(sample("00003"), Layout.for_record(sample("00003"), "4x3"), dpi=DPI)
+    end = page.layout.strips[0].x + 9.5 * 25 + 1.1
+    last = int(page.mm_to_px(np.array([[end, 50.0]]))[0, 0])
+    reading = digitizer.read(np.ascontiguousarray(page.image[:, :last]))
+    assert reading.page.layout.name == "4x3"
+    assert "cut off" in reading.notes["time"]
+    assert np.abs(late_ms(page, reading)).max() < 3  # by their ends they would be 20 ms late

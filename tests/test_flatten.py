@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 import digitizer
 from digitizer import GridNotFound, network
+from digitizer import flatten as module
 from digitizer.flatten import flatten
+from digitizer.locate import locate
 from digitizer.metrics import score
 from ecg_image_kit import Layout, Page, Record, Style, open_source, render
 from ecg_image_kit.effects import apply
@@ -75,6 +78,36 @@ def test_a_large_photograph_is_searched_at_a_fraction_of_its_size(record: Record
     flat = flatten(page.image)
     assert 9 < flat.px_per_mm < 14
     assert np.median(errors(page)) < 0.06
+
+
+@pytest.mark.parametrize("right", ["_ROUGHLY", "_LONGER"])
+def test_the_search_takes_what_more_of_the_picture_agrees_on(
+    record: Record, monkeypatch: pytest.MonkeyPatch, right: str
+) -> None:
+    """A screen's pixels may pass for a grid at one size of the picture, and not at another."""
+    page = apply(render(record, dpi=200), ["Perspective(tilt=12)"], seed=1)
+    small, shrink = module._reduced(page.image, module._LONGER)
+    true = module._surfaces
+
+    def look(dark: NDArray[np.float32]) -> Any:
+        return (*true(dark)[:2], 0.4) if max(dark.shape) == getattr(module, right) else ([], 1.0, 0.3)
+
+    monkeypatch.setattr(module, "_surfaces", look)
+    surfaces, k, share = module._searched(page.image, small, shrink)
+    assert share == 0.4
+    # Whichever size was looked at, the map is one of ``small``: as wide as the part of the sheet that is seen.
+    ends = np.array([[0.3, 0.5], [0.7, 0.5]]) * small.shape[1::-1]
+    wide = np.diff(surfaces[0](*ends.T))[0]
+    assert abs(wide) == pytest.approx(abs(np.diff(page.mm_to_px.inverse(ends * shrink)[:, 0])[0]), rel=0.02)
+    assert k == pytest.approx(abs(0.4 * small.shape[1] / wide), rel=0.1)
+
+
+def test_a_screen_seen_at_an_angle_is_not_taken_for_flat(record: Record) -> None:
+    """Of its grid only lines 5 mm apart are seen at first; they are nearly, but not quite, evenly spaced."""
+    effects = ["Perspective(tilt=5, pan=-6)", "ScreenPhoto", "Defocus(radius=0.2)"]
+    page = apply(render(record, style=Style(grid="grey"), dpi=170), effects, seed=0)
+    assert not locate(page.image).flat
+    assert np.percentile(errors(page), 90) < 0.1
 
 
 def test_what_has_no_grid_is_refused() -> None:
