@@ -179,8 +179,9 @@ def calibrate(
         elif not is_whole(seconds):  # the better end counts
             seconds = next((s for s in _USUAL_SECONDS if 0 < s * speed - length < _LOST_END), seconds)
     cut_off = _cut_off(ink, lines, baselines, ky)
-    # Where rows end with the photograph, their length says nothing about where they begin.
-    beyond = length - span(seconds, speed) if is_whole(seconds) and not cut_off else 0.0
+    # Where rows end with the photograph, after a time that no rows last, their length does not tell where they begin.
+    told = is_whole(seconds) and (seconds in _USUAL_SECONDS or not cut_off)
+    beyond = length - span(seconds, speed) if told else 0.0
     extra, cap, settled = 0.0, 0.0, False
     if (beyond < -_LOST and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
         # A beat stands at the very beginning, and was not followed to its foot; or the image begins within a cell.
