@@ -23,13 +23,14 @@ from ecg_image_kit.warp import Chain, Homography, Mesh, Points
 from .arrays import U8, B, D, F
 from .locate import GridNotFound, darkness, local_paper
 
-_ROUGHLY, _LONGER = 1100, 1500  # px that the longer side is reduced to, for a first search and for all else
-_PX_PER_MM = (1.7, 14.0)  # of the reduced images
+_LONGER = 1500  # px that the longer side is reduced to
+_LONGER_FIRST = 1100  # px of the same for a first search
+_PX_PER_MM = (1.7, 14.0)  # of the image with _LONGER px
 _PATCH, _STEP, _PAD = 96, 56, 256  # px
 _ANGLES = np.deg2rad(np.arange(-46.0, 46.1, 2.0))
 _HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and their weights
 _LEAST_SHARE = 0.12  # of the patches must agree
-_AGREED = 0.5  # of them, so that nothing else needs to be looked for
+_AGREED = 0.5  # of the patches in the first search, which then suffices
 # Period and reach, mm, of each pass over the lines' phases; after which the map is made stiff once.
 _PASSES = (
     *((5.0, 12.0), (5.0, 12.0), (5.0, 8.0), (5.0, 6.0), (2.5, 8.0)),
@@ -77,7 +78,11 @@ class _Surface:
     size: tuple[int, int]  # of the image
 
     def __call__(self, x: D, y: D) -> D:
-        return _monomials(x, y, self.size, self.degree)[0] @ self.coefficients
+        """(len(y), len(x)) mm on a lattice of px."""
+        u, v = _scaled(x, y, self.size)
+        square = np.zeros((self.degree + 1, self.degree + 1))
+        square[tuple(np.transpose(_powers(self.degree)))] = self.coefficients
+        return np.asarray(np.polynomial.polynomial.polygrid2d(u, v, square).T, np.float64)
 
 
 def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattened:
@@ -98,12 +103,20 @@ def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattene
         )
     small, shrink = _reduced(image, _LONGER)
     size = small.shape[1], small.shape[0]
-    surfaces, k, share = _searched(image, small, shrink)
-    lines = _without_ink(small, darkness(small))
-    if ink is not None:
-        lines = _filled(lines, cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0)
-    field, seen, residual = _phases(lines, surfaces, k)
-    return _upright(image, small.shape[:2], field, seen, k * shrink, residual, share)
+    dark = darkness(small)
+    grid_alone = _without_ink(small, dark)
+    refused: GridNotFound | None = None
+    for surfaces, k, share in _searched(image, dark, shrink):
+        lines = grid_alone
+        if ink is not None:
+            lines = _filled(lines, cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0)
+        try:
+            field, seen, residual = _phases(lines, surfaces, k)
+            return _upright(image, dark.shape, field, seen, k * shrink, residual, share)
+        except GridNotFound as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def _reduced(image: U8, longer: int) -> tuple[U8, float]:
@@ -135,27 +148,40 @@ def _filled(dark: F, ink: B) -> F:
 # From local spectra to a rough map
 
 
-def _searched(image: U8, small: U8, shrink: float) -> tuple[list[_Surface], float, float]:
-    """What _surfaces finds in less of the image than ``small``, or in that if more agree on it: the pixels of a
-    screen make patterns that may pass for a grid, at the one size or at the other. Raises GridNotFound."""
-    size = small.shape[1], small.shape[0]
-    found: list[tuple[list[_Surface], float, float]] = []
-    rough, more = _reduced(image, _ROUGHLY)
-    if more > shrink and min(rough.shape[:2]) >= 2 * _PATCH:
+_Found = tuple[list["_Surface"], float, float]  # rough surfaces, px per mm, the share of patches that agree
+
+
+def _searched(image: U8, dark: F, shrink: float) -> list[_Found]:
+    """What _surfaces finds in ``dark`` or, at first, in a smaller image; if need be in both, the likelier one first.
+
+    The pixels of a screen make patterns that may pass for a grid at the one size, and not at the other.
+
+    Args:
+        image: the photograph.
+        dark: its darkness at 1 / ``shrink`` of its size, in whose px all is told.
+
+    Raises:
+        GridNotFound: nothing is found at either size.
+    """
+    size = dark.shape[1], dark.shape[0]
+    found: list[_Found] = []
+    first, first_shrink = _reduced(image, _LONGER_FIRST)
+    smaller = first_shrink / shrink
+    if smaller > 1 and min(first.shape[:2]) >= 2 * _PATCH:
         with contextlib.suppress(GridNotFound):
-            surfaces, k, share = _surfaces(darkness(rough))
-            found.append(([replace(s, size=size) for s in surfaces], k * more / shrink, share))
+            surfaces, k, share = _surfaces(darkness(first), smaller)
+            found.append(([replace(s, size=size) for s in surfaces], k * smaller, share))
     if not found or found[0][2] < _AGREED:
         try:
-            found.append(_surfaces(darkness(small)))
+            found.append(_surfaces(dark))
         except GridNotFound:
             if not found:
                 raise
-    return max(found, key=lambda each: each[2])
+    return sorted(found, key=lambda each: -each[2])
 
 
-def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
-    """Rough distances across both families of lines, px per mm, and the share of patches that agree."""
+def _surfaces(dark: F, smaller: float = 1.0) -> _Found:
+    """Rough distances across both families of lines, of which there may be more in an image that is ``smaller``."""
     height, width = dark.shape
     x, y = (np.arange(0, n - _PATCH + 1, _STEP) + (_PATCH - 1) / 2 for n in (width, height))
     windows = np.lib.stride_tricks.sliding_window_view(dark, (_PATCH, _PATCH))[::_STEP, ::_STEP]
@@ -167,7 +193,8 @@ def _surfaces(dark: F) -> tuple[list[_Surface], float, float]:
         raise GridNotFound("nearly nothing but blank paper. Check that the image is an ECG on grid paper.")
     px, py = px[alive], py[alive]
     spectra = _log_spectra(patches[alive])
-    families = [_family(spectra, 0.0), _family(spectra, np.pi / 2)]
+    least = _PX_PER_MM[0] / smaller
+    families = [_family(spectra, middle, least) for middle in (0.0, np.pi / 2)]
     choice, score = _pairs(families)
     agree = _vote(families, choice, score)
     surfaces, fits = [], []
@@ -198,10 +225,10 @@ def _log_spectra(patches: NDArray[np.float32]) -> F:
     return np.asarray(np.log(out + 1e-3 * out.mean() + 1e-9), np.float32)
 
 
-def _family(spectra: F, middle: float) -> _Family:
-    """Scores of the lines whose normals are within 46 degrees of ``middle``."""
+def _family(spectra: F, middle: float, least: float) -> _Family:
+    """Scores of the lines whose normals are within 46 degrees of ``middle``, from so many px per mm on."""
     angles = _ANGLES + middle
-    k = np.exp(np.arange(np.log(_PX_PER_MM[0]), np.log(_PX_PER_MM[1]), 0.025))
+    k = np.exp(np.arange(np.log(least), np.log(_PX_PER_MM[1]), 0.025))
     score = np.zeros((len(spectra), angles.size, k.size), np.float32)
     total = np.zeros(k.size, np.float32)
     for harmonic, weight in _HARMONICS.items():
@@ -275,7 +302,7 @@ def _true_period(dark: F, surfaces: list[_Surface], k: float) -> float:
         orders = [m / factor for m in range(1, 2 * factor) if m % factor]
         beside = [(m + 0.5) / factor for m in range(2 * factor)]
         peaks = np.median([level(order) for order in orders])
-        if peaks > max(0.35 * own, 1.5 * np.median([level(order) for order in beside])):
+        if peaks > 0.35 * own and peaks > 1.5 * np.median([level(order) for order in beside]):
             return float(factor)
     return 1.0
 
@@ -284,15 +311,23 @@ def _sampled(dark: F, surfaces: list[_Surface]) -> D:
     """(rows, columns, 2) mm of the surfaces on nodes every ``_NODE`` px."""
     height, width = dark.shape
     x, y = (np.arange(0, n + _NODE, _NODE, dtype=np.float64) for n in (width, height))
-    gx, gy = np.meshgrid(x, y)
-    return np.stack([surface(gx, gy) for surface in surfaces], axis=-1)
+    return np.stack([surface(x, y) for surface in surfaces], axis=-1)
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    """Of x and y in each monomial up to this degree; without the constant."""
+    return [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i) if i + j]
+
+
+def _scaled(x: D, y: D, size: tuple[int, int]) -> tuple[D, D]:
+    """px from the image's middle, in half its longer side."""
+    half = max(size) / 2
+    return (x - (size[0] - 1) / 2) / half, (y - (size[1] - 1) / 2) / half
 
 
 def _monomials(x: D, y: D, size: tuple[int, int], degree: int) -> tuple[D, D, D]:
     """(..., n) monomials of x and y px from the image's middle in half its longer side, and their derivatives by px."""
-    half = max(size) / 2
-    u, v = (x - (size[0] - 1) / 2) / half, (y - (size[1] - 1) / 2) / half
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i) if i + j]
+    (u, v), powers, half = _scaled(x, y, size), _powers(degree), max(size) / 2
     value = np.stack([u**i * v**j for i, j in powers], axis=-1)
     by_x = np.stack([i * u ** max(i - 1, 0) * v**j for i, j in powers], axis=-1) / half
     by_y = np.stack([j * u**i * v ** max(j - 1, 0) for i, j in powers], axis=-1) / half
@@ -368,14 +403,10 @@ def _continued(phase: D, trust: D, enough: float, reach: float) -> D:
 def _stiff(field: D, strength: D, degree: int = 5) -> D:
     """The polynomial that most of the map agrees with: what moire and text have bent locally is put right."""
     rows, columns = field.shape
-
-    def basis(every: int) -> D:
-        x, y = np.meshgrid(np.arange(0.0, columns, every), np.arange(0.0, rows, every))
-        powers = _monomials(x, y, (columns, rows), degree)[0]
-        return np.concatenate([powers, np.ones((*x.shape, 1))], axis=-1)
-
-    coarse = basis(4)
-    terms, value = coarse.reshape(-1, coarse.shape[-1]), field[::4, ::4].ravel()
+    x, y = np.meshgrid(np.arange(0.0, columns, 4), np.arange(0.0, rows, 4))
+    terms = _monomials(x, y, (columns, rows), degree)[0].reshape(x.size, -1)
+    terms = np.concatenate([terms, np.ones((x.size, 1))], axis=1)
+    value = field[::4, ::4].ravel()
     weight = np.minimum(strength[::4, ::4].ravel() / (np.percentile(strength, 80) + 1e-9), 1.0)
     trust, coefficients = weight, np.zeros(terms.shape[1])
     for spread in (2.0, 1.0, 0.6, 0.4, 0.4):  # mm
@@ -383,7 +414,9 @@ def _stiff(field: D, strength: D, degree: int = 5) -> D:
         ridge = 1e-9 * np.trace(normal) * np.eye(len(normal))
         coefficients = np.linalg.solve(normal + ridge, (terms * trust[:, None]).T @ value)
         trust = weight / (1 + ((value - terms @ coefficients) / spread) ** 2)
-    return np.asarray(basis(1) @ coefficients, np.float64)
+    polynomial = _Surface(coefficients[:-1], degree, (columns, rows))
+    smooth: D = polynomial(np.arange(float(columns)), np.arange(float(rows))) + coefficients[-1]
+    return smooth
 
 
 def _foldless(field: D, rough: D, k: float) -> D:
@@ -443,17 +476,19 @@ def _high_passed(dark: F) -> F:
 def _demodulated(level: F, mm: D, period: float) -> D:
     """(rows, columns, 2) real and imaginary part of the lines at this period against ``mm``, averaged at the nodes."""
     height, width = level.shape
-    full = cv2.resize(mm, (mm.shape[1] * _NODE, mm.shape[0] * _NODE), interpolation=cv2.INTER_LINEAR)
-    # resize() takes values for those of cells; nodes lie at whole multiples of px.
-    move = np.array([[1.0, 0, (_NODE - 1) / 2], [0, 1.0, (_NODE - 1) / 2]])
+    turns = (mm / period).astype(np.float32)
+    # Quarters of a node are among the 32 fractions that this can interpolate at: exact.
     full = cv2.warpAffine(
-        full, move, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-    )
-    phase = (2 * np.pi / period) * (full - period * np.floor(full / period))
-    parts = cv2.merge([level * np.cos(phase).astype(np.float32), -level * np.sin(phase).astype(np.float32)])
-    soft = cv2.GaussianBlur(parts, (0, 0), _NODE)
+        turns, np.array([[1 / _NODE, 0, 0], [0, 1 / _NODE, 0]]), (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    phase = np.float32(2 * np.pi) * (full - np.floor(full))
+    real, imaginary = cv2.polarToCart(level, phase)
+    parts = cv2.merge([real, -imaginary])
+    reach = 8 * _NODE + 1  # px; only every _NODE-th row, then column, is needed
+    rows = cv2.GaussianBlur(parts, (1, reach), _NODE)[::_NODE]
+    sampled = cv2.GaussianBlur(rows, (reach, 1), _NODE)[:, ::_NODE]
     out = np.zeros((*mm.shape, 2))
-    sampled = soft[::_NODE, ::_NODE]
     out[: sampled.shape[0], : sampled.shape[1]] = sampled
     return out
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from .arrays import I64, B, D, F, stretches
 
-_BLUR = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3, 1, 1, 1, 1, 1, 1)  # px, by iteration
-_WARM = 10  # the iteration from which fits are polished
+_BLUR = (9, 9, 7, 7, 5, 5, 3, 3, 1, 1, 1, 1)  # px, by iteration
+_WARM = 6  # the iteration from which fits are polished
 _HEAT = 10.0  # how much stiffer the prior is at first
 _NOISE = 0.03  # coverage, of a pixel
 _BEND = 0.004  # mV, second difference at 500 Hz that costs nothing; a QRS bends more, and pays only logarithmically
@@ -290,15 +290,20 @@ def _sub_columns(window: Window, g: Guess, sub: int, cap: float) -> tuple[I64, D
     return knot, np.clip(position - knot, 0.0, 1.0), share, inner > 0
 
 
+def _taps(blur: int) -> range:
+    """px from a pixel to those whose mean it becomes under a blur; if that is wide, every other one will do."""
+    return range(-(blur // 2), blur // 2 + 1, 2 if blur > 3 else 1)
+
+
 def _blurred(problem: _Problem, size: int) -> D:
-    """Values under a vertical box blur within each column (its end pixels repeat)."""
+    """Values under a vertical blur within each column (its end pixels repeat)."""
     if size == 1:
         return problem.values
     rows = np.diff(problem.start)
     low, high = np.repeat(problem.start[:-1], rows), np.repeat(problem.start[1:], rows) - 1
     index = np.arange(problem.values.size)
-    shifts = range(-(size // 2), size // 2 + 1)
-    return np.asarray(sum(problem.values[np.clip(index + k, low, high)] for k in shifts) / size)
+    taps = _taps(size)
+    return np.asarray(sum(problem.values[np.clip(index + k, low, high)] for k in taps) / len(taps))
 
 
 def _envelope(fine: D, radius: float, sub: int) -> tuple[D, I64, D, I64]:
@@ -336,10 +341,11 @@ def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges
     used = np.flatnonzero(problem.used & (upper < lower))
     first, count, top = problem.first[used], problem.count[used], problem.top[used]
     out = np.zeros(problem.values.size + 2)
-    share = problem.share[used] / (problem.sub * blur)
+    taps = _taps(blur)
+    share = problem.share[used] / (problem.sub * len(taps))
     edges: _Edges = []
     for edge, at, sign in ((upper[used], at_upper[used], 1.0), (lower[used], at_lower[used], -1.0)):
-        for tap in range(-(blur // 2), blur // 2 + 1):
+        for tap in taps:
             e = np.clip(edge + (tap + 0.5) - top, 0.0, count)
             cell = np.minimum(e.astype(np.int64), count - 1)
             pixel = first + cell
@@ -360,7 +366,7 @@ def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]
     pixel, sample, value = [], [], []
     for sign, fine, cell, at in edges:
         # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
-        w = -sign * problem.share[fine] / (problem.sub * blur)
+        w = -sign * problem.share[fine] / (problem.sub * len(_taps(blur)))
         part = problem.part[at]
         pixel += [cell, cell]
         sample += [problem.knot[at], problem.knot[at] + 1]

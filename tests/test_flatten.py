@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,11 +16,12 @@ import digitizer
 from digitizer import GridNotFound, network
 from digitizer import flatten as module
 from digitizer.flatten import flatten
-from digitizer.locate import locate
+from digitizer.locate import darkness, locate
 from digitizer.metrics import score
 from ecg_image_kit import Layout, Page, Record, Style, open_source, render
 from ecg_image_kit.effects import apply
 from ecg_image_kit.recipes import recipe_of
+from ecg_image_kit.warp import Homography
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_a_large_photograph_is_searched_at_a_fraction_of_its_size(record: Record
     assert np.median(errors(page)) < 0.06
 
 
-@pytest.mark.parametrize("right", ["_ROUGHLY", "_LONGER"])
+@pytest.mark.parametrize("right", ["_LONGER_FIRST", "_LONGER"])
 def test_the_search_takes_what_more_of_the_picture_agrees_on(
     record: Record, monkeypatch: pytest.MonkeyPatch, right: str
 ) -> None:
@@ -89,24 +92,65 @@ def test_the_search_takes_what_more_of_the_picture_agrees_on(
     small, shrink = module._reduced(page.image, module._LONGER)
     true = module._surfaces
 
-    def look(dark: NDArray[np.float32]) -> Any:
-        return (*true(dark)[:2], 0.4) if max(dark.shape) == getattr(module, right) else ([], 1.0, 0.3)
+    def look(dark: NDArray[np.float32], *smaller: float) -> Any:
+        return (*true(dark, *smaller)[:2], 0.4) if max(dark.shape) == getattr(module, right) else ([], 1.0, 0.3)
 
     monkeypatch.setattr(module, "_surfaces", look)
-    surfaces, k, share = module._searched(page.image, small, shrink)
-    assert share == 0.4
+    (surfaces, k, share), other = module._searched(page.image, darkness(small), shrink)
+    assert share == 0.4 and other[2] == 0.3
     # Whichever size was looked at, the map is one of ``small``: as wide as the part of the sheet that is seen.
     ends = np.array([[0.3, 0.5], [0.7, 0.5]]) * small.shape[1::-1]
-    wide = np.diff(surfaces[0](*ends.T))[0]
+    wide = np.diff(surfaces[0](ends[:, 0], ends[:1, 1])[0])[0]
     assert abs(wide) == pytest.approx(abs(np.diff(page.mm_to_px.inverse(ends * shrink)[:, 0])[0]), rel=0.02)
     assert k == pytest.approx(abs(0.4 * small.shape[1] / wide), rel=0.1)
+
+
+def test_what_most_of_the_smaller_picture_agrees_on_suffices(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = apply(render(record, dpi=200), ["Perspective(tilt=12)"], seed=1)
+    true, sizes = module._surfaces, []
+
+    def look(dark: NDArray[np.float32], *smaller: float) -> Any:
+        sizes.append(max(dark.shape))
+        return true(dark, *smaller)
+
+    monkeypatch.setattr(module, "_surfaces", look)
+    assert np.median(errors(page)) < 0.06
+    assert sizes == [module._LONGER_FIRST]
+
+
+def test_a_map_that_leads_nowhere_gives_way_to_the_other(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = apply(render(record, dpi=200), ["Perspective(tilt=12)"], seed=1)
+    true = module._surfaces
+
+    def look(dark: NDArray[np.float32], *smaller: float) -> Any:
+        surfaces, k, _ = true(dark, *smaller)
+        if max(dark.shape) == module._LONGER:
+            return surfaces, k, 0.3
+        return [replace(s, coefficients=50 * s.coefficients) for s in surfaces], k / 50, 0.4  # a sheet of 10 metres
+
+    monkeypatch.setattr(module, "_surfaces", look)
+    assert np.median(errors(page)) < 0.06
+
+
+@pytest.mark.parametrize("share", [0.36, 0.42, 0.6])
+def test_a_sheet_on_a_wide_desk(record: Record, share: float) -> None:
+    """Where it fills little of the picture its grid is fine there, and twice or three times its pitch seems to fit."""
+    page = apply(render(record, dpi=150), ["Curl(rise=8)", "Perspective(tilt=15)", "Lamp"], seed=3, severity=0.4)
+    height, width = page.image.shape[:2]
+    desk = np.random.default_rng(1).normal((120, 100, 80), 6, (round(height / share), round(width / share), 3))
+    desk = cv2.GaussianBlur(desk.clip(0, 255).astype(np.uint8), (0, 0), 2)
+    top, left = (desk.shape[0] - height) // 2, (desk.shape[1] - width) // 2
+    desk[top : top + height, left : left + width] = page.image
+    moved = Homography.affine(1, 0, left, 0, 1, top)
+    assert np.median(errors(replace(page, image=desk, mm_to_px=page.mm_to_px.then(moved)))) < 0.1
 
 
 def test_a_screen_seen_at_an_angle_is_not_taken_for_flat(record: Record) -> None:
     """Of its grid only lines 5 mm apart are seen at first; they are nearly, but not quite, evenly spaced."""
     effects = ["Perspective(tilt=5, pan=-6)", "ScreenPhoto", "Defocus(radius=0.2)"]
     page = apply(render(record, style=Style(grid="grey"), dpi=170), effects, seed=0)
-    assert not locate(page.image).flat
+    grid = locate(page.image)
+    assert grid.period_mm == 5.0 and grid.share > 0.8 and not grid.flat
     assert np.percentile(errors(page), 90) < 0.1
 
 

@@ -179,6 +179,22 @@ def test_see(tmp_path: Path) -> None:
     assert view.turns[0] == 2 and 0.4 < view.sure <= 1
 
 
+def test_bands_are_seen_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large pages are looked at in bands, for the sake of memory; at their seams nothing is to be seen of that."""
+    image = flatten_page(drawn(), np.random.default_rng(0)).image
+    net = network.load(str(network.WEIGHTS), 1)
+    looks = []
+    for band in (1000, 20, 9):
+        monkeypatch.setattr(network, "_BAND", band)
+        looks.append(net.see(image))
+    whole = looks[0]
+    for parts in looks[1:]:
+        assert parts.trace.shape == whole.trace.shape and parts.labels.shape == whole.labels.shape
+        assert parts.turns == whole.turns and parts.sure == pytest.approx(whole.sure, abs=0.02)
+        for a, b in ((parts.trace, whole.trace), (parts.pulse, whole.pulse), (parts.labels, whole.labels)):
+            assert np.abs(a - b).mean() < 1e-4 and np.mean(np.abs(a - b) > 0.1) < 1e-4
+
+
 # Views
 
 
