@@ -15,12 +15,13 @@ import numpy as np
 from ecg_image_kit.layout import Strip
 
 from . import refine
+from .begins import begun
 from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
 from .ends import later
 from .rectify import Upright
 from .segment import INK, Ink
-from .strips import fit_curves
+from .strips import fit_curves, where_changed
 from .trace import Runs, find_runs
 from .tracks import FS, first_x
 from .untangle import mended
@@ -72,6 +73,12 @@ def polish(
             found = [replace(fit, seen=c.seen) for fit, c in zip(sharp, curves, strict=True)]
         else:
             found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
+    curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
+    inner = [any(s.row == strips[k].row and s.x < strips[k].x for s in strips) for k in read]
+    begins = [begun(ink.coverage, c, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
+    if any(a is not b for a, b in zip(curves, begins, strict=True)):
+        again, _ = fit_curves(ink, begins, pen, scale)
+        found = [where_changed(*each) for each in zip(curves, begins, found, again, strict=True)]
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen

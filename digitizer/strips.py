@@ -67,7 +67,7 @@ def fit_strips(
         right = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
         if any(a is not b for a, b in zip(curves, right, strict=True)):
             again, _ = fit_curves(ink, right, pen, scale, cap)
-            fits = [_where_changed(*each) for each in zip(curves, right, fits, again, strict=True)]
+            fits = [where_changed(*each) for each in zip(curves, right, fits, again, strict=True)]
     elif abs(shift) > 0.01:
         fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
@@ -91,7 +91,7 @@ def fit_curves(
     return [replace(fit, seen=c.seen) for fit, c in zip(fits, curves, strict=True)], pen
 
 
-def _where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
+def where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
     """The fit that was made ``again`` where the curve is another than before, and some ms beyond."""
     changed = (before.y != after.y).astype(np.uint8)[:, None]
     if not changed.any():

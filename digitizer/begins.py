@@ -1,0 +1,67 @@
+"""begins: leads that begin within a beat.
+
+Where one lead gives way to the next the trace jumps, and if the next one begins high up on an R wave its first two or
+three columns are one tall stroke: of a handful of samples, but most of the page's error if they are missed. Separators
+and letters stand there, too, so that the network draws little of it. A stroke tells itself apart by what it is: it
+reaches from the curve to one side only, leans, and lies on its lead's side of the border.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .arrays import B, F
+from .curves import Curve
+from .segment import INK
+
+_TALL, _LONG = 1.0, 1.0  # mm that it reaches beyond the curve, at least; that it is wide, at most
+_OTHER = 0.4  # of that, that ink (a separator) may reach beyond the curve on the other side
+_BEFORE = 0.3  # of its ink that may lie on the other side of the border
+_LEANS = (0.1, 0.85)  # of its height that some column has: no column of what stands upright does
+
+
+def begun(coverage: F, one: Curve, pen: float, kx: float, ky: float) -> Curve:
+    """The curve, led along the stroke with which it begins, if there is one that it does not follow.
+
+    Args:
+        coverage: (H, W) of ink.
+        pen: px wide. kx, ky: px per mm.
+    """
+    reach = min(round(_LONG * kx) + 3, one.low.size, coverage.shape[1] - one.first)
+    if not 4 <= reach <= one.first:
+        return one
+    ink = coverage[:, one.first : one.first + reach] > INK
+    edges = np.array([_through(ink[:, c], one.low[c], one.high[c]) for c in range(reach)], np.float64)
+    beyond = np.stack([one.low[:reach] - pen / 2 - edges[:, 0], edges[:, 1] - one.high[:reach] - pen / 2])
+    side = int(beyond[:, :3].max(axis=1).argmax())  # 0: it begins above the curve, 1: below
+    peak = int(beyond[side, :3].argmax())
+    tall = float(beyond[side, peak])
+    short = np.flatnonzero(beyond[side, peak:] < pen)
+    if tall < _TALL * ky or not short.size:
+        return one
+    end = peak + int(short[0])
+    share = beyond[side, peak:end] / tall
+    leans = bool(((share > _LEANS[0]) & (share < _LEANS[1])).any())
+    if not leans or beyond[1 - side, 1:end].max(initial=0.0) > _OTHER * tall:
+        return one
+    low, high = sorted([edges[peak, side], one.low[peak] - pen if side == 0 else one.high[peak] + pen])
+    here = coverage[int(low) : int(high) + 1, one.first - end : one.first + end]
+    if here[:, :end].sum() > _BEFORE * here[:, end:].sum():
+        return one
+    # The far edge of a steep stroke is half a pen ahead of its middle.
+    column = np.append(np.arange(peak, end), end - 0.5) - pen / 2
+    until = float(one.at(one.first + column[-1:])[0])
+    level = np.append(edges[peak:end, side] + (pen / 2 if side == 0 else -pen / 2), until)
+    x = one.x0 + one.step * np.arange(one.y.size) - one.first
+    y = np.where(x < column[-1], np.interp(x, column, level), one.y)
+    return one.led(y)
+
+
+def _through(ink: B, low: float, high: float) -> tuple[int, int]:
+    """First and last row of the ink of a column that goes on from rows ``low`` to ``high``."""
+    bare = np.flatnonzero(~ink)
+    above, below = np.searchsorted(bare, round(low)), np.searchsorted(bare, round(high), side="right")
+    return (
+        int(bare[above - 1]) + 1 if above else 0,
+        int(bare[below]) - 1 if below < bare.size else ink.size - 1,
+    )
