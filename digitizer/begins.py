@@ -3,10 +3,12 @@
 Where one lead gives way to the next the trace jumps, and if the next one begins high up on an R wave its first two or
 three columns are one tall stroke: of a handful of samples, but most of the page's error if they are missed. Separators
 and letters stand there, too, so that the network draws little of it. A stroke tells itself apart by what it is: it
-reaches from the curve to one side only, leans, and lies on its lead's side of the border.
+reaches from the curve to one side only, leans, lies on its lead's side of the border, and is no other row's.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,25 +16,32 @@ from .arrays import B, F
 from .curves import Curve
 from .segment import INK
 
-_TALL, _LONG = 1.0, 1.0  # mm that it reaches beyond the curve, at least; that it is wide, at most
+_TALL = 1.0  # mm that it reaches beyond the curve, at least
+_LOOKED = (1.0, 3)  # mm, and px beyond these, of the lead's first columns
 _OTHER = 0.4  # of that, that ink (a separator) may reach beyond the curve on the other side
 _BEFORE = 0.3  # of its ink that may lie on the other side of the border
 _LEANS = (0.1, 0.85)  # of its height that some column has: no column of what stands upright does
+_NEXT = 0.7  # px beside another row's stroke that are its own, too
 
 
-def begun(coverage: F, one: Curve, pen: float, kx: float, ky: float) -> Curve:
+def begun(coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: float, ky: float) -> Curve:
     """The curve, led along the stroke with which it begins, if there is one that it does not follow.
 
     Args:
         coverage: (H, W) of ink.
+        others: curves of the page; those of other rows keep their ink.
         pen: px wide. kx, ky: px per mm.
     """
-    reach = min(round(_LONG * kx) + 3, one.low.size, coverage.shape[1] - one.first)
+    reach = min(round(_LOOKED[0] * kx) + _LOOKED[1], one.low.size, coverage.shape[1] - one.first)
     if not 4 <= reach <= one.first:
         return one
-    ink = coverage[:, one.first : one.first + reach] > INK
-    edges = np.array([_through(ink[:, c], one.low[c], one.high[c]) for c in range(reach)], np.float64)
-    beyond = np.stack([one.low[:reach] - pen / 2 - edges[:, 0], edges[:, 1] - one.high[:reach] - pen / 2])
+    near = coverage[:, one.first - reach : one.first + reach].copy()
+    for other in others:
+        if other.row != one.row:
+            _erase(near, other, one.first - reach, pen / 2 + _NEXT)
+    ink, low, high = near[:, reach:] > INK, one.low[:reach], one.high[:reach]
+    edges = np.array([_through(ink[:, c], low[c], high[c]) for c in range(reach)], np.float64)
+    beyond = np.stack([low - pen / 2 - edges[:, 0], edges[:, 1] - high - pen / 2])
     side = int(beyond[:, :3].max(axis=1).argmax())  # 0: it begins above the curve, 1: below
     peak = int(beyond[side, :3].argmax())
     tall = float(beyond[side, peak])
@@ -42,19 +51,29 @@ def begun(coverage: F, one: Curve, pen: float, kx: float, ky: float) -> Curve:
     end = peak + int(short[0])
     share = beyond[side, peak:end] / tall
     leans = bool(((share > _LEANS[0]) & (share < _LEANS[1])).any())
+    # In the very first column ink of the lead before is seen, too.
     if not leans or beyond[1 - side, 1:end].max(initial=0.0) > _OTHER * tall:
         return one
-    low, high = sorted([edges[peak, side], one.low[peak] - pen if side == 0 else one.high[peak] + pen])
-    here = coverage[int(low) : int(high) + 1, one.first - end : one.first + end]
-    if here[:, :end].sum() > _BEFORE * here[:, end:].sum():
+    top, bottom = sorted([edges[peak, side], low[peak] - pen if side == 0 else high[peak] + pen])
+    stroke = near[max(0, int(top)) : int(bottom) + 1]
+    if stroke[:, reach - end : reach].sum() > _BEFORE * stroke[:, reach : reach + end].sum():
         return one
     # The far edge of a steep stroke is half a pen ahead of its middle.
     column = np.append(np.arange(peak, end), end - 0.5) - pen / 2
     until = float(one.at(one.first + column[-1:])[0])
     level = np.append(edges[peak:end, side] + (pen / 2 if side == 0 else -pen / 2), until)
     x = one.x0 + one.step * np.arange(one.y.size) - one.first
-    y = np.where(x < column[-1], np.interp(x, column, level), one.y)
-    return one.led(y)
+    inside = x < column[-1]
+    return one.led(np.where(inside, np.interp(x, column, level), one.y)) if inside.any() else one
+
+
+def _erase(part: F, other: Curve, left: int, radius: float) -> None:
+    """Set to 0, in place, what a pen of that radius touches along a curve in a ``part`` of a page from column
+    ``left`` on."""
+    low, high = other.reach(radius)
+    for c in range(max(0, other.first - left), min(part.shape[1], other.first + low.size - left)):
+        k = left + c - other.first
+        part[max(0, int(np.floor(low[k]))) : max(0, int(np.ceil(high[k])) + 1), c] = 0.0
 
 
 def _through(ink: B, low: float, high: float) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from .locate import GridNotFound, darkness, local_paper
 
 _LONGER = 1500  # px that the longer side is reduced to
 _LONGER_FIRST = 1100  # px of the same for a first search
-_PX_PER_MM = (1.7, 14.0)  # of the image with _LONGER px
+_PX_PER_MM = (1.7, 14.0)  # of that image
 _PATCH, _STEP, _PAD = 96, 56, 256  # px
 _ANGLES = np.deg2rad(np.arange(-46.0, 46.1, 2.0))
 _HARMONICS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.6, 10: 0.5}  # of 5 mm, and their weights
@@ -181,7 +181,10 @@ def _searched(image: U8, dark: F, shrink: float) -> list[_Found]:
 
 
 def _surfaces(dark: F, smaller: float = 1.0) -> _Found:
-    """Rough distances across both families of lines, of which there may be more in an image that is ``smaller``."""
+    """Rough distances across both families of lines.
+
+    ``smaller``: by how much the image is smaller than that which the least of _PX_PER_MM holds for.
+    """
     height, width = dark.shape
     x, y = (np.arange(0, n - _PATCH + 1, _STEP) + (_PATCH - 1) / 2 for n in (width, height))
     windows = np.lib.stride_tricks.sliding_window_view(dark, (_PATCH, _PATCH))[::_STEP, ::_STEP]

@@ -90,13 +90,13 @@ class Network:
             self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
             raise UsageError(f"{model} cannot be loaded ({str(error).splitlines()[0]}). Export it again.") from None
-        # Memory is taken in large pieces, which is twice as fast at first, and given back after each page.
+        # Memory is taken in large pieces, which is twice as fast at first, and given back after each look.
         self._once = onnxruntime.RunOptions()
         self._once.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.names = tuple(self.card["labels"])
 
     def see(self, image: U8) -> Seen:
-        """Look at (H, W, 3) uint8 RGB at PX_PER_MM."""
+        """Look at (H, W, 3) uint8 RGB at PX_PER_MM, or about so many."""
         height, width = image.shape[:2]
         border = (0, -height % _UNIT, 0, -width % _UNIT)
         padded = np.asarray(cv2.copyMakeBorder(image, *border, cv2.BORDER_REPLICATE), np.uint8)
@@ -118,7 +118,10 @@ class Network:
         )
 
     def _band(self, image: U8, top: int, bottom: int) -> list[F]:
-        """What is seen in some rows of an image, whose surroundings are looked at, too."""
+        """What is seen in some rows of an image, whose surroundings are looked at, too.
+
+        Each output has one row for a number of the image's that _UNIT is a multiple of.
+        """
         before, after = min(top, _AROUND), min(len(image) - bottom, _AROUND)
         x = image[top - before : bottom + after].transpose(2, 0, 1)[None].astype(np.float32)
         x /= np.float32(255)

@@ -26,7 +26,7 @@ from .calibrate import Calibration, calibrate
 from .flatten import flatten
 from .gridless import without_grid
 from .locate import Grid, GridNotFound, locate
-from .polish import lost, polish
+from .polish import about, lost, polish
 from .rectify import Upright, at_pitch, inside, rectify, turned
 from .refine import Fit
 from .report import POOR
@@ -174,13 +174,16 @@ def interpret(
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
-                if _is_better(plain, found, network.narrowed(ink, own), upright, grid.straightened):
+                layout = calibration.layout
+                near = network.narrowed(ink, own)
+                near = about(ink, near, layout.strips, fits, pen, upright.kx, layout.speed)
+                if _is_better(plain, found, near, upright, grid.straightened):
                     return _reading(image, name, fs, grid, upright, plain, "analytic")
     return _reading(image, name, fs, grid, view, found, "learned")
 
 
 def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright, straightened: bool) -> bool:
-    """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees.
+    """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees or reads.
 
     It may draw the ink a little worse, and somewhat worse if it explains more of it. On a sheet that was
     ``straightened`` that is asked of it in any case: what is blurred is read better with the network.

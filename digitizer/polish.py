@@ -75,13 +75,23 @@ def polish(
             found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     inner = [any(s.row == strips[k].row and s.x < strips[k].x for s in strips) for k in read]
-    begins = [begun(ink.coverage, c, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
+    begins = [begun(ink.coverage, c, curves, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
     if any(a is not b for a, b in zip(curves, begins, strict=True)):
-        again, _ = fit_curves(ink, begins, pen, scale)
+        again, _ = fit_curves(ink, begins, pen, scale)  # not held: the stroke is no more than a guess
         found = [where_changed(*each) for each in zip(curves, begins, found, again, strict=True)]
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen
+
+
+def about(
+    ink: Ink, near: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], pen: float, kx: float, speed: float
+) -> Ink:
+    """``near``, a part of a page's own ``ink``, with what these fits explain."""
+    away = np.ones(ink.coverage.shape, np.uint8)
+    for one in _curves(ink, strips, fits, kx, speed).values():
+        one.cover(away, pen / 2 + _NEXT)
+    return replace(near, coverage=np.where(away > 0, near.coverage, ink.coverage))
 
 
 def lost(ink: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], pen: float, kx: float, speed: float) -> float:

@@ -19,11 +19,8 @@ import numpy as np
 
 from .arrays import I64, B, D, F, stretches
 
-# px, by iteration. A pen of some px, with many pixels to compare, takes fewer.
-_BLUR = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3, 1, 1, 1, 1, 1, 1)
-_BLUR_THICK = (9, 9, 7, 7, 5, 5, 3, 3, 1, 1, 1, 1)
-_THICK = 1.6  # px
-_WARM = 2  # iterations before the first without a blur, with which fits are polished
+_BLUR = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3, 1, 1, 1, 1, 1, 1)  # px, by iteration
+_WARM = 10  # the iteration from which fits are polished
 _HEAT = 10.0  # how much stiffer the prior is at first
 _NOISE = 0.03  # coverage, of a pixel
 _BEND = 0.004  # mV, second difference at 500 Hz that costs nothing; a QRS bends more, and pays only logarithmically
@@ -87,7 +84,6 @@ class _Problem:
     slim: I64  # columns with flat ink
     start: I64  # (columns + 1,)
     size: int  # samples
-    every: int  # so many pixels one that a wide blur is the mean of: a thick pen does not fall between them
     broken: I64  # second differences that span two strips
 
 
@@ -111,10 +107,9 @@ def fit(
     held = 1 / np.concatenate([np.full(g.y.size, g.spread) for g in guesses]) ** 2
     hold = (held, y) if held.any() else None
     usual = radius = pen / 2
-    blurs = _BLUR_THICK if pen > _THICK else _BLUR
-    first, cooling = blurs.index(1) - _WARM if warm else 0, len(blurs) - 3
-    for iteration in range(first, len(blurs)):
-        blur, heat = blurs[iteration], max(1.0, _HEAT ** (1 - iteration / cooling))
+    first, cooling = _WARM if warm else 0, len(_BLUR) - 3
+    for iteration in range(first, len(_BLUR)):
+        blur, heat = _BLUR[iteration], max(1.0, _HEAT ** (1 - iteration / cooling))
         change, rest = _step(problem, y, radius, blur, _NOISE * heat, px_per_mv, hold)
         y = np.clip(y + np.clip(change, -2.5 * blur, 2.5 * blur), low, high)
         if iteration >= first + 2 and problem.slim.size > 50:
@@ -277,7 +272,6 @@ def _assemble(windows: list[Window], guesses: list[Guess], pen: float, cap: floa
         slim=np.flatnonzero((rows > 0) & (rows <= pen + 6) & (total >= rows - 0.5)),
         start=start,
         size=size,
-        every=2 if pen > _THICK else 1,
         broken=np.concatenate([ends - 2, ends - 1]).astype(np.int64),
     )
 
@@ -296,20 +290,15 @@ def _sub_columns(window: Window, g: Guess, sub: int, cap: float) -> tuple[I64, D
     return knot, np.clip(position - knot, 0.0, 1.0), share, inner > 0
 
 
-def _taps(problem: _Problem, blur: int) -> range:
-    """px from a pixel to those whose mean it becomes under a blur."""
-    return range(-(blur // 2), blur // 2 + 1, problem.every if blur > 3 else 1)
-
-
 def _blurred(problem: _Problem, size: int) -> D:
-    """Values under a vertical blur within each column (its end pixels repeat)."""
+    """Values under a vertical box blur within each column (its end pixels repeat)."""
     if size == 1:
         return problem.values
     rows = np.diff(problem.start)
     low, high = np.repeat(problem.start[:-1], rows), np.repeat(problem.start[1:], rows) - 1
     index = np.arange(problem.values.size)
-    taps = _taps(problem, size)
-    return np.asarray(sum(problem.values[np.clip(index + k, low, high)] for k in taps) / len(taps))
+    shifts = range(-(size // 2), size // 2 + 1)
+    return np.asarray(sum(problem.values[np.clip(index + k, low, high)] for k in shifts) / size)
 
 
 def _envelope(fine: D, radius: float, sub: int) -> tuple[D, I64, D, I64]:
@@ -347,11 +336,10 @@ def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges
     used = np.flatnonzero(problem.used & (upper < lower))
     first, count, top = problem.first[used], problem.count[used], problem.top[used]
     out = np.zeros(problem.values.size + 2)
-    taps = _taps(problem, blur)
-    share = problem.share[used] / (problem.sub * len(taps))
+    share = problem.share[used] / (problem.sub * blur)
     edges: _Edges = []
     for edge, at, sign in ((upper[used], at_upper[used], 1.0), (lower[used], at_lower[used], -1.0)):
-        for tap in taps:
+        for tap in range(-(blur // 2), blur // 2 + 1):
             e = np.clip(edge + (tap + 0.5) - top, 0.0, count)
             cell = np.minimum(e.astype(np.int64), count - 1)
             pixel = first + cell
@@ -372,7 +360,7 @@ def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]
     pixel, sample, value = [], [], []
     for sign, fine, cell, at in edges:
         # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
-        w = -sign * problem.share[fine] / (problem.sub * len(_taps(problem, blur)))
+        w = -sign * problem.share[fine] / (problem.sub * blur)
         part = problem.part[at]
         pixel += [cell, cell]
         sample += [problem.knot[at], problem.knot[at] + 1]
