@@ -38,7 +38,7 @@ def begun(coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: floa
     near = coverage[:, one.first - reach : one.first + reach].copy()
     for other in others:
         if other.row != one.row:
-            _erase(near, other, one.first - reach, pen / 2 + _NEXT)
+            other.cover(near, pen / 2 + _NEXT, one.first - reach)
     ink, low, high = near[:, reach:] > INK, one.low[:reach], one.high[:reach]
     edges = np.array([_through(ink[:, c], low[c], high[c]) for c in range(reach)], np.float64)
     beyond = np.stack([low - pen / 2 - edges[:, 0], edges[:, 1] - high - pen / 2])
@@ -65,15 +65,6 @@ def begun(coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: floa
     x = one.x0 + one.step * np.arange(one.y.size) - one.first
     inside = x < column[-1]
     return one.led(np.where(inside, np.interp(x, column, level), one.y)) if inside.any() else one
-
-
-def _erase(part: F, other: Curve, left: int, radius: float) -> None:
-    """Set to 0, in place, what a pen of that radius touches along a curve in a ``part`` of a page from column
-    ``left`` on."""
-    low, high = other.reach(radius)
-    for c in range(max(0, other.first - left), min(part.shape[1], other.first + low.size - left)):
-        k = left + c - other.first
-        part[max(0, int(np.floor(low[k]))) : max(0, int(np.ceil(high[k])) + 1), c] = 0.0
 
 
 def _through(ink: B, low: float, high: float) -> tuple[int, int]:

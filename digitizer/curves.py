@@ -53,13 +53,13 @@ class Curve:
         low, high = cv2.erode(self.low[:, None], around), cv2.dilate(self.high[:, None], around)
         return np.asarray(low[:, 0] - radius, np.float64), np.asarray(high[:, 0] + radius, np.float64)
 
-    def cover(self, mask: B | U8, radius: float) -> None:
-        """Set to 0, in place, all px of ``mask`` (H, W) that a pen of that radius touches."""
+    def cover(self, part: B | U8 | F, radius: float, left: int = 0) -> None:
+        """Set to 0, in place, px that a pen of that radius touches, in a ``part`` (H, W) from column ``left`` on."""
         low, high = self.reach(radius)
-        n = min(low.size, mask.shape[1] - self.first)
-        top, stop = np.floor(low[:n]).astype(int).clip(0).tolist(), np.ceil(high[:n]).astype(int).clip(0).tolist()
-        for c in range(n):
-            mask[top[c] : stop[c] + 1, self.first + c] = 0
+        top, stop = np.floor(low).astype(int).clip(0).tolist(), np.ceil(high).astype(int).clip(0).tolist()
+        for column in range(max(left, self.first), min(left + part.shape[1], self.first + low.size)):
+            k = column - self.first
+            part[top[k] : stop[k] + 1, column - left] = 0
 
     def led(self, y: D) -> Curve:
         """The same strip with other samples."""

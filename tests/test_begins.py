@@ -67,7 +67,7 @@ def test_the_stroke_is_followed(turn: float, separated: bool) -> None:
     np.testing.assert_array_equal(found.y[15:], drawn(y).y[15:])
 
 
-# Each of these would be followed, if it were not for the one limit named.
+# Each of these would be followed, if it were not for the limit named and (where it stands on the border) _BEFORE.
 NO_STROKES: dict[str, tuple[str, Any, Any]] = {
     "a mark that stands upright": (
         "_LEANS",
