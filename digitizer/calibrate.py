@@ -28,6 +28,7 @@ _NAME_BEFORE, _NAME_AFTER = 3.0, 13.0  # mm of a cell's beginning at which its n
 _LONGEST_END, _CUT = 0.8, 0.1  # mm that ink reaches beyond a row's end, at most; that it may fall short of it
 _LOST = 0.2  # mm by which rows are shorter than their time if one of their ends was not found
 _STEEPER = 0.15  # px/px
+_AT_RULING = 0.6  # mm about a row's end in which a ruled line is taken to stand at it
 _ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
 _SIDES = ("left", "right")
@@ -338,13 +339,15 @@ def measure(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> Line | 
         return None
     left, left_slope = _edge(ink.coverage, traced, run, first, 1)
     right, right_slope = _edge(ink.coverage, traced, run, last, -1)
-    # A ruled line at the row's beginning stands where its time does, and hides the very first ink.
+    # A ruled line at either end stands where the row's time begins or is over, and hides the ink there.
     ruled = ink.rulings[(ink.rulings[:, 1] < baseline) & (ink.rulings[:, 1] + ink.rulings[:, 3] > baseline)]
     middle = ruled[:, 0] + (ruled[:, 2] - 1) / 2
-    at_line = middle[np.abs(middle - left) < 0.6 * kx]
-    if at_line.size:
-        left, left_slope = float(at_line[0]), 0.0
-    return Line(row, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], bool(at_line.size))
+    begins, ends = (middle[np.abs(middle - end) < _AT_RULING * kx] for end in (left, right))
+    if begins.size:
+        left, left_slope = float(begins[0]), 0.0
+    if ends.size:
+        right, right_slope = float(ends[-1]) - 25.0 * _USUAL_STEP * kx, 0.0  # where the last sample lies
+    return Line(row, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], bool(begins.size))
 
 
 def _with_pulses(lines: list[Line], baselines: D, pulses: tuple[PulseSeen, ...], spacing: float) -> list[Line]:

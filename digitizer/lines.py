@@ -24,6 +24,9 @@ _PASSES = ((1.2, 0.5, 1.5), (0.7, 0.2, 1.0), (0.45, 0.12, 1.0))
 _ALONG = 30.0  # mm along a line over which bands are averaged
 _NODE = 1.25  # mm between nodes of the map; finer than the lines, because control points are smoothed
 _LEAST = 12  # places in which lines must be seen
+# Programs draw lines on whole pixels: px by which one may be off such a place, the share of lines that must be on one,
+# and px by which even spacing may have been rounded.
+_WHOLE, _MOST_WHOLE, _ROUNDED = 0.2, 0.6, 0.55
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +55,13 @@ class Departures:
         return float(np.sqrt(np.mean(self.off**2)))
 
 
-def measure(profiles: D, rows: D, vector: D, offset: float) -> tuple[D, float, Departures | None]:
+def measure(profiles: D, rows: D, vector: D, offset: float, shrink: int = 1) -> tuple[D, float, Departures | None]:
     """Positions of the 5 mm lines across x.
 
     Args:
         profiles: (bands, W) mean darkness, high-passed, of bands across the lines; rows: (bands,) px, their middles.
         vector, offset: mm = vector[0] x + vector[1] y + offset at the lines, roughly (to half a millimetre).
+        shrink: how many px of the image as it was drawn make one of these.
 
     Returns:
         Vector and offset of the plane that fits best, and what is left; None if too few lines are seen.
@@ -98,7 +102,43 @@ def measure(profiles: D, rows: D, vector: D, offset: float) -> tuple[D, float, D
     vector = np.array([vector[0] - plane[0], vector[1] - plane[1]])
     offset = float(offset - (plane[2] - plane[0] * x.mean() - plane[1] * rows.mean()))
     agreed = float(np.sum(w) / np.sum(seen))
+    if abs(vector[1]) * (rows[-1] - rows[0]) < _WHOLE / shrink * vector[0]:
+        at = np.array([np.median(px[ok]) if ok.any() else np.nan for px, ok in zip(found.T, (w > 0.3).T, strict=True)])
+        even = _rounded(lines, at, vector[0], offset, shrink)
+        if even is not None:
+            return even[0], even[1], Departures(lines, rows, np.zeros_like(off), noise, 0.0, agreed)
     return vector, offset, Departures(lines, rows, off, noise, float(np.sqrt(max(common, 0.0))), agreed)
+
+
+def _rounded(lines: D, at: D, mm_per_px: float, offset: float, shrink: int) -> tuple[D, float] | None:
+    """Vector and offset of evenly spaced lines that a program rounded to whole pixels; None if they are not such lines.
+
+    Rounding moves lines by up to half a pixel, in steps that look like uneven paper. Of all even spacings that would be
+    rounded to what is seen, the one in the middle is taken: the line from which the farthest is least far off.
+
+    Args:
+        lines: (lines,) mm; at: (lines,) px where each is, NaN where unseen; mm_per_px, offset: of the plane that fits
+            them best; shrink: as in ``measure``.
+    """
+    from scipy.optimize import linprog
+
+    seen = np.abs(at * mm_per_px + offset - lines) * shrink < mm_per_px * 2 * _ROUNDED  # the others are something else
+    mm, px = lines[seen], at[seen] * shrink
+    phase = float(np.angle(np.exp(2j * np.pi * px).mean())) / (2 * np.pi)
+    whole = np.round(px - phase)
+    ok = np.abs(px - phase - whole) < _WHOLE
+    if ok.sum() < _LEAST or ok.mean() < _MOST_WHOLE:
+        return None
+    mm, px = mm[ok], whole[ok]
+    one = np.ones_like(mm)
+    middle = mm.mean()
+    # px = slope (mm - middle) + start, within +-reach: the least reach.
+    limits = np.stack([mm - middle, one, -one], axis=1), np.stack([middle - mm, -one, -one], axis=1)
+    best = linprog([0, 0, 1], np.concatenate(limits), np.concatenate([px, -px]), bounds=[(None, None)] * 3)
+    if not best.success or best.x[2] > _ROUNDED:
+        return None
+    slope, start = best.x[0] / shrink, (best.x[1] + phase) / shrink
+    return np.array([1 / slope, 0.0]), float(middle - start / slope)
 
 
 def _centroids(profiles: D, at: D, reach: float) -> D:

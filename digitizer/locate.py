@@ -128,12 +128,13 @@ class _Pitch(NamedTuple):
     contrast: float
 
 
-def locate(image: U8, px_per_mm: float | None = None) -> Grid:
+def locate(image: U8, px_per_mm: float | None = None, shrunk: int = 1) -> Grid:
     """Find the grid of a flat page tilted by at most 8 degrees.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         px_per_mm: the pitch, if known, to within 3 %.
+        shrunk: how many px of the image as it was drawn make one of this.
 
     Raises:
         GridNotFound: no period that explains both directions.
@@ -157,7 +158,7 @@ def locate(image: U8, px_per_mm: float | None = None) -> Grid:
     sides = (dark, np.ascontiguousarray(dark.T))
     bands = [_bands(side) for side in sides]
     pitch = _searched(bands, px_per_mm, max(height, width))
-    fits, evidence = _families(sides, bands, pitch)
+    fits, evidence = _families(sides, bands, pitch, shrunk)
     x, y = fits
     (ux, uy), (vy, vx) = x.vector, y.vector
     tilt = float(np.rad2deg(np.arctan2(-vx, vy)))
@@ -185,9 +186,11 @@ def _locate_small(image: U8, px_per_mm: float | None, shrink: int) -> Grid:
     """
     height, width = (size // shrink * shrink for size in image.shape[:2])
     size = (width // shrink, height // shrink)
-    reduced = np.asarray(cv2.resize(image[:height, :width], size, interpolation=cv2.INTER_AREA), np.uint8)
+    # Blurred before, because a line one pixel wide would be in one of the large pixels, wherever in that it is.
+    soft = cv2.GaussianBlur(image[:height, :width], (0, 0), 0.5 * shrink)
+    reduced = np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_AREA), np.uint8)
     try:
-        small = locate(reduced, px_per_mm / shrink if px_per_mm else None)
+        small = locate(reduced, px_per_mm / shrink if px_per_mm else None, shrink)
     except GridNotFound as error:
         raise GridNotFound(f"{error} (Searched at 1/{shrink} of the image's size.)") from None
     to_small = Homography.affine(1 / shrink, 0, 0.5 / shrink - 0.5, 0, 1 / shrink, 0.5 / shrink - 0.5)
@@ -356,13 +359,16 @@ def _longest_fit(heights: D, candidates: D, full: D) -> int:
     return best
 
 
-def _families(sides: tuple[F, F], bands: list[_Bands], pitch: _Pitch) -> tuple[list[_Family], str]:
+def _families(sides: tuple[F, F], bands: list[_Bands], pitch: _Pitch, shrunk: int) -> tuple[list[_Family], str]:
     """Both families of lines, and the evidence for them."""
-    fits = [_phase_fit(side, b, pitch) for side, b in zip(sides, bands, strict=True)]
+
+    def fitted(pitch: _Pitch) -> list[_Family]:
+        return [_phase_fit(side, b, pitch, shrunk) for side, b in zip(sides, bands, strict=True)]
+
+    fits = fitted(pitch)
     # Where paper ran unevenly, lines 1 mm apart cannot be told from each other.
     if pitch.minor and pitch.major and _share(fits) < _FLAT_SHARE:
-        coarse = pitch._replace(minor=False)
-        fits = max(fits, [_phase_fit(side, b, coarse) for side, b in zip(sides, bands, strict=True)], key=_share)
+        fits = max(fits, fitted(pitch._replace(minor=False)), key=_share)
     if max(family.off.share for family in fits) < _UNSEEN:
         raise GridNotFound(
             f"something repeats every {5 * pitch.px_per_mm:.1f} px here and there, but no lines run through the page. "
@@ -387,7 +393,7 @@ def _share(fits: list[_Family]) -> float:
     return min(family.off.share for family in fits)
 
 
-def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> _Family:
+def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch, shrunk: int) -> _Family:
     """Fit the lines across x.
 
     Local phases at the lines' frequency, in windows along each band, are unwrapped and fitted by a plane, robustly.
@@ -423,7 +429,7 @@ def _phase_fit(dark: F, bands: _Bands, pitch: _Pitch) -> _Family:
     # A local phase sees these few lines badly among text and separators; each by itself is sharper.
     lines = None
     if share > _UNSEEN:
-        vector, offset, lines = measure(profiles, y, vector, offset)
+        vector, offset, lines = measure(profiles, y, vector, offset, shrunk)
     if lines is not None:
         off = off._replace(residual=lines.noise, bend=lines.left)
     return _Family(vector, offset, off, lines, 5.0)

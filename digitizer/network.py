@@ -17,7 +17,7 @@ from ecg_image_kit.errors import UsageError
 
 from .arrays import U8, B, D, F
 from .rectify import Upright, turned
-from .segment import Ink, NameSeen, PulseSeen, join_breaks
+from .segment import Ink, NameSeen, PulseSeen, erase_verticals, join_breaks
 
 PX_PER_MM = 8.0  # of the images it was trained on
 _ROUGH = 5.0  # px per mm at which it still sees where traces are, if not exactly, in 40 % of the time
@@ -180,6 +180,13 @@ def ink_of(seen: Seen, kx: float, ky: float) -> Ink:
         None if seen.paper is None else np.where(seen.paper.any(axis=1), _last(seen.paper) / kx, 0.0),
         drawn=True,
     )
+
+
+def unruled(own: Ink, rulings: D) -> Ink:
+    """What is drawn of the traces, without ruled verticals that were taken for strokes of theirs."""
+    coverage = own.coverage.copy()
+    erase_verticals(coverage, rulings)
+    return replace(own, coverage=coverage, rulings=rulings)
 
 
 def _last(paper: B) -> D:

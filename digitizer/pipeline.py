@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ecg_image_kit.errors import UsageError
 from ecg_image_kit.images import read_image
+from ecg_image_kit.layout import Layout, Strip
 from ecg_image_kit.page import Page, Trace
 from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
@@ -160,7 +161,7 @@ def interpret(
         # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
         ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]))
         sx, sy = view.kx / upright.kx, view.ky / upright.ky
-        own = replace(own, rulings=np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
+        own = network.unruled(own, np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
     try:
         found = _found(own, view, speed, gain)
     except NoTrace:
@@ -308,7 +309,7 @@ def _reading(
     kx, ky = upright.kx, upright.ky
     ox, oy = (float(v) % 5.0 for v in upright.px_to_mm(np.zeros((1, 2)))[0])
     strips, traces, weights = [], [], []
-    for strip, fit in zip(layout.strips, found.fits, strict=True):
+    for strip, fit in zip(_of_one_zero(layout, found.fits, ky), found.fits, strict=True):
         placed = replace(strip, x=strip.x + ox, y=strip.y + oy)
         mv = ((strip.y - fit.y / ky) / strip.gain).astype(np.float32)
         seen = _bridged(fit.seen, int(np.ceil(0.4 / layout.speed * FS)) + 1)
@@ -347,6 +348,25 @@ def _reading(
     if poor:
         warnings += (f"probably misread ({', '.join(poor)}): confidence under {POOR:g}; look at the overlay",)
     return Reading(page, page.record(), confidence, notes, warnings)
+
+
+def _of_one_zero(layout: Layout, fits: list[Fit], ky: float) -> list[Strip]:
+    """The strips; rhythm strips are moved to where their lead is at the same height as in its cell, over the seconds
+    that both show, unless pulses tell where both rows have their zero."""
+    strips, told = list(layout.strips), {pulse.row for pulse in layout.pulses}
+    for k, strip in enumerate(strips):
+        cells = [(cell, fit) for cell, fit in zip(strips, fits, strict=True) if cell.lead == strip.lead]
+        if not strip.rhythm or cells[0][0].rhythm or {strip.row, cells[0][0].row} <= told:
+            continue
+        cell, fit = cells[0]
+        late = first_sample(cell) - first_sample(strip)
+        a, b = max(0, late), min(fits[k].y.size, late + fit.y.size)
+        if a < b:
+            apart = (fits[k].y[a:b] - fit.y[a - late : b - late]) / ky - (strip.y - cell.y)
+            both = fits[k].seen[a:b] & fit.seen[a - late : b - late]
+            if both.any():
+                strips[k] = replace(strip, y=strip.y + float(np.median(apart[both])))
+    return strips
 
 
 def _bridged(seen: B, gap: int) -> B:

@@ -17,6 +17,9 @@ from .locate import local_paper
 INK = 0.4  # coverage of what counts as ink
 _PALEST_INK = 0.85  # of the paper's brightness
 _DARKEST_GRID = 0.9  # of the ink's darkness: what is darker all along a row or column is not grid
+_SHORTEST_RULING = 4.0  # mm, of verticals that separate leads
+_THERE = 0.8  # share of one that is inked where another row's and another column's would meet
+_BESIDE = 0.25  # coverage, next to a ruled line, of a trace
 _WIDEST_BREAK = 0.75  # mm, of a stroke, where a dot of the printer's head is dead
 _ONE_HEIGHT, _APART = 0.3, 3.0  # mm within which breaks are equally high; beyond which they are other strokes
 _LONG_STUMP, _SHORT_STUMP = 1.2, 0.3  # mm of the stroke on either side of it, beyond the pen's width
@@ -105,15 +108,27 @@ def segment(image: U8, kx: float, ky: float) -> Ink:
 
 
 def _erase_rulings(coverage: F, kx: float, ky: float) -> I32:
-    """Set frames and separators to bare, in place; a trace that crosses one is then interrupted, not led astray.
+    """Set frames and separators to bare, in place, but for what a trace that crosses them covers.
 
     Returns the verticals, (N, 4) x, y, width, height px.
     """
     mask = (coverage > 0.3).astype(np.uint8)
     frames, verticals = _ruled_verticals(mask, kx, ky)
-    for x, y, w, h in [*verticals, *_ruled_horizontals(mask, frames, kx, ky)]:
+    for x, y, w, h in _ruled_horizontals(mask, frames, kx, ky):
         coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
+    erase_verticals(coverage, verticals)
     return verticals
+
+
+def erase_verticals(coverage: F, rulings: I32 | D) -> None:
+    """Set ruled verticals, (N, 4) x, y, width, height px, to bare, in place: where no ink is beside them, which would
+    be that of a trace that crosses them or runs along them."""
+    height, width = coverage.shape
+    for x, y, w, h in np.concatenate([np.floor(rulings[:, :2]), np.ceil(rulings[:, 2:])], axis=1).astype(int).tolist():
+        rows, first, last = slice(max(0, y - 1), min(height, y + h + 1)), max(0, x - 1), min(width - 1, x + w)
+        beside = coverage[rows, [max(0, first - 1), min(width - 1, last + 1)]].max(axis=1) > _BESIDE
+        crossed = cv2.dilate(beside.astype(np.uint8)[:, None], np.ones((3, 1), np.uint8))
+        coverage[rows, first : last + 1] *= crossed
 
 
 def join_breaks(coverage: F, ky: float) -> None:
@@ -151,9 +166,10 @@ def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
     """Sides of frames, and all ruled verticals (frames among them): thin, straight, and long (over 60 mm) or repeated.
 
     Repeated means: equally high lines at the same x in another row, three or more in all, whose ends are free on both
-    sides (a QRS hangs on its baseline by one end).
+    sides (a QRS hangs on its baseline by one end). Where they are thus seen at some crossings of columns and rows, a
+    trace hides the ends of others.
     """
-    lines = _thin_lines(_opened(mask, 1, max(3, round(12 * ky))), 0.8 * kx + 2, vertical=True)
+    lines = _thin_lines(_opened(mask, 1, max(3, round(_SHORTEST_RULING * ky))), 0.8 * kx + 2, vertical=True)
     frames = lines[lines[:, 3] > 60 * ky]
     repeated = []
     for line in lines:
@@ -162,7 +178,14 @@ def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
         beside = same[(np.abs(same[:, 0] - x) <= 2) & (np.abs(same[:, 1] - y) > 10 * ky)]
         if len(same) >= 3 and len(beside) and _free_ends(mask, x, y, w, h, ky):
             repeated.append(line)
-    return frames, np.concatenate([frames, np.array(repeated, np.int32).reshape(-1, 4)])
+    seen = np.array(repeated, np.int32).reshape(-1, 4)
+    others = []
+    for x, w in seen[np.unique(seen[:, 0], return_index=True)[1]][:, [0, 2]]:
+        for y, h in seen[np.unique(seen[:, 1], return_index=True)[1]][:, [1, 3]]:
+            near = (np.abs(seen[:, 0] - x) <= 2) & (np.abs(seen[:, 1] - y) <= 2)
+            if not near.any() and mask[y : y + h, x : x + w].mean() > _THERE:
+                others.append((x, y, w, h))
+    return frames, np.concatenate([frames, seen, np.array(others, np.int32).reshape(-1, 4)])
 
 
 def _ruled_horizontals(mask: U8, frames: I32, kx: float, ky: float) -> I32:

@@ -109,3 +109,19 @@ def test_a_flat_page_is_not_touched(record: Record) -> None:
     upright = rectify(page.image, grid)
     assert upright.image is page.image
     assert isinstance(upright.to_source, Homography)
+
+
+def test_lines_on_whole_pixels_are_even() -> None:
+    """A program that rounds lines to whole pixels has not moved the paper: the traces are where they were drawn."""
+    k, n = 59.04 / 5, np.arange(48)
+    rounded = np.round(PERIOD * (n + 1) * k) / k - PERIOD * (n + 1)
+    got, offset, lines = measured(np.tile(rounded, (100, 1)), k=k, seed=3)
+    assert np.abs(rounded).max() * k > 0.4
+    assert got == pytest.approx(k, rel=3e-5)
+    assert offset == pytest.approx(0.0, abs=0.1 / k)
+    assert lines.rms == 0.0
+    # The same departures, off whole pixels, and larger ones on them, are the paper's.
+    _, _, lines = measured(np.tile(rounded + 0.3 / k * np.sin(n), (100, 1)), k=k, seed=3)
+    assert lines.rms > 0.01
+    _, _, lines = measured(np.tile(3 * rounded, (100, 1)), k=k, seed=3)
+    assert lines.rms > 0.05
