@@ -11,14 +11,13 @@ import numpy as np
 
 from ecg_image_kit.errors import EcgError
 
-from .arrays import I32, I64, U8, D, F, runs_of
+from .arrays import I32, I64, U8, D, F, runs_of, stretches
 from .locate import local_paper
 
 INK = 0.4  # coverage of what counts as ink
 _PALEST_INK = 0.85  # of the paper's brightness
 _DARKEST_GRID = 0.9  # of the ink's darkness: what is darker all along a row or column is not grid
 _SHORTEST_RULING = 4.0  # mm, of verticals that separate leads
-_THERE = 0.8  # share of one that is inked where another row's and another column's would meet
 _BESIDE = 0.25  # coverage, next to a ruled line, of a trace
 _WIDEST_BREAK = 0.75  # mm, of a stroke, where a dot of the printer's head is dead
 _ONE_HEIGHT, _APART = 0.3, 3.0  # mm within which breaks are equally high; beyond which they are other strokes
@@ -166,8 +165,7 @@ def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
     """Sides of frames, and all ruled verticals (frames among them): thin, straight, and long (over 60 mm) or repeated.
 
     Repeated means: equally high lines at the same x in another row, three or more in all, whose ends are free on both
-    sides (a QRS hangs on its baseline by one end). Where they are thus seen at some crossings of columns and rows, a
-    trace hides the ends of others.
+    sides (a QRS hangs on its baseline by one end), or that reach as far as such lines do.
     """
     lines = _thin_lines(_opened(mask, 1, max(3, round(_SHORTEST_RULING * ky))), 0.8 * kx + 2, vertical=True)
     frames = lines[lines[:, 3] > 60 * ky]
@@ -179,13 +177,27 @@ def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
         if len(same) >= 3 and len(beside) and _free_ends(mask, x, y, w, h, ky):
             repeated.append(line)
     seen = np.array(repeated, np.int32).reshape(-1, 4)
-    others = []
-    for x, w in seen[np.unique(seen[:, 0], return_index=True)[1]][:, [0, 2]]:
-        for y, h in seen[np.unique(seen[:, 1], return_index=True)[1]][:, [1, 3]]:
-            near = (np.abs(seen[:, 0] - x) <= 2) & (np.abs(seen[:, 1] - y) <= 2)
-            if not near.any() and mask[y : y + h, x : x + w].mean() > _THERE:
-                others.append((x, y, w, h))
-    return frames, np.concatenate([frames, seen, np.array(others, np.int32).reshape(-1, 4)])
+    return frames, np.concatenate([frames, seen, _as_high_as(seen, mask)])
+
+
+def _as_high_as(seen: I32, mask: U8) -> I32:
+    """Other verticals that reach over exactly the same rows as those ``seen``, in two such places or more."""
+    if not len(seen):
+        return seen
+    rows: list[tuple[int, int, int]] = []
+    for _, y, w, h in seen.tolist():
+        if all(abs(y - other) > 2 for other, _, _ in rows):
+            rows.append((y, w, h))
+    solid = np.array([mask[y + 2 : y + h - 2].min(axis=0, initial=1) for y, _, h in rows])
+    ends = np.array([mask[max(0, y - 3)] | mask[min(len(mask) - 1, y + h + 2)] for y, _, h in rows])
+    alone, solid = (cv2.dilate(np.asarray(m, np.uint8), np.ones((1, 3), np.uint8)) for m in (solid & (1 - ends), solid))
+    found = []
+    for x, stop in stretches(alone.sum(axis=0) >= 2):
+        for k, (y, w, h) in enumerate(rows):
+            known = (np.abs(seen[:, 0] - x) <= 3) & (np.abs(seen[:, 1] - y) <= 2)
+            if abs(stop - x - 2 - w) <= 1 and solid[k, x:stop].any() and not known.any():
+                found.append((x + 1, y, stop - x - 2, h))
+    return np.array(found, np.int32).reshape(-1, 4)
 
 
 def _ruled_horizontals(mask: U8, frames: I32, kx: float, ky: float) -> I32:
@@ -204,12 +216,12 @@ def _ruled_horizontals(mask: U8, frames: I32, kx: float, ky: float) -> I32:
 
 
 def _free_ends(mask: U8, x: int, y: int, w: int, h: int, ky: float) -> bool:
-    """Whether a vertical line stands alone: no ink beside its upper and lower fifth, nor beyond its ends."""
+    """Whether a vertical line stands alone: no ink beside its upper and lower millimetre, nor beyond its ends."""
     beside = mask[y : y + h, [max(0, x - 2), min(mask.shape[1] - 1, x + w + 1)]]
-    fifth, reach = max(1, h // 5), max(2, round(1.5 * ky))
+    end, reach = max(1, round(ky)), max(2, round(1.5 * ky))
     around = mask[:, max(0, x - 2) : x + w + 2]
     beyond = around[max(0, y - 2 - reach) : max(0, y - 2)].any() or around[y + h + 2 : y + h + 2 + reach].any()
-    return bool(not beyond and beside[:fifth].mean() < 0.1 and beside[-fifth:].mean() < 0.1)
+    return bool(not beyond and beside[:end].mean() < 0.1 and beside[-end:].mean() < 0.1)
 
 
 def _opened(mask: U8, wide: int, high: int) -> U8:
