@@ -24,6 +24,12 @@ _LEANS = (0.1, 0.85)  # of its height that some column has: no column of what st
 _NEXT = 0.7  # px beside another row's stroke that are its own, too
 
 
+def all_begun(coverage: F, curves: Sequence[Curve], pen: float, kx: float, ky: float) -> list[Curve]:
+    """``begun`` of all curves but the first of each row."""
+    inner = [any(other.row == one.row and other.x0 < one.x0 for other in curves) for one in curves]
+    return [begun(coverage, c, curves, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
+
+
 def begun(coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: float, ky: float) -> Curve:
     """The curve, led along the stroke with which it begins, if there is one that it does not follow.
 

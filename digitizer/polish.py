@@ -15,13 +15,13 @@ import numpy as np
 from ecg_image_kit.layout import Strip
 
 from . import refine
-from .begins import begun
+from .begins import all_begun
 from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
 from .ends import later
 from .rectify import Upright
 from .segment import INK, Ink
-from .strips import fit_curves, where_changed
+from .strips import fit_curves, refitted
 from .trace import Runs, find_runs
 from .tracks import FS, first_x
 from .untangle import mended
@@ -62,7 +62,10 @@ def polish(
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < _CRISP
-    shift = later(ink.coverage, curves, [strips[k] for k in read], pen, kx)
+    # Where a ruled line or a pulse hides the rows' beginnings, ink does not tell.
+    shown = [k for k, number in enumerate(read) if strips[number].row not in calibration.hidden]
+    told = [curves[k] for k in shown], [strips[read[k]] for k in shown]
+    shift = later(ink.coverage, *told, pen, kx) if shown else 0.0
     if crisp or abs(shift) > 0.01:
         curves = [c.moved(shift) for c in curves]
         layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
@@ -74,11 +77,8 @@ def polish(
         else:
             found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
-    inner = [any(s.row == strips[k].row and s.x < strips[k].x for s in strips) for k in read]
-    begins = [begun(ink.coverage, c, curves, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
-    if any(a is not b for a, b in zip(curves, begins, strict=True)):
-        again, _ = fit_curves(ink, begins, pen, scale)  # not held: the stroke is no more than a guess
-        found = [where_changed(*each) for each in zip(curves, begins, found, again, strict=True)]
+    # Not held: the stroke is no more than a guess.
+    found = refitted(ink, curves, all_begun(ink.coverage, curves, pen, kx, ky), found, pen, scale)
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen

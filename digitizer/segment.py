@@ -120,14 +120,17 @@ def _erase_rulings(coverage: F, kx: float, ky: float) -> I32:
 
 
 def erase_verticals(coverage: F, rulings: I32 | D) -> None:
-    """Set ruled verticals, (N, 4) x, y, width, height px, to bare, in place: where no ink is beside them, which would
-    be that of a trace that crosses them or runs along them."""
+    """Set ruled verticals, (N, 4) x, y, width, height px, to bare, in place.
+
+    Ink beside one is that of a trace, which ends in its middle, or crosses it: that much is left.
+    """
     height, width = coverage.shape
     for x, y, w, h in np.concatenate([np.floor(rulings[:, :2]), np.ceil(rulings[:, 2:])], axis=1).astype(int).tolist():
-        rows, first, last = slice(max(0, y - 1), min(height, y + h + 1)), max(0, x - 1), min(width - 1, x + w)
-        beside = coverage[rows, [max(0, first - 1), min(width - 1, last + 1)]].max(axis=1) > _BESIDE
-        crossed = cv2.dilate(beside.astype(np.uint8)[:, None], np.ones((3, 1), np.uint8))
-        coverage[rows, first : last + 1] *= crossed
+        rows, first, last = slice(max(0, y - 1), min(height, y + h + 1)), max(1, x - 1), min(width - 2, x + w)
+        middle = (first + last + 1) // 2
+        for beside, half in ((first - 1, slice(first, middle)), (last + 1, slice(middle, last + 1))):
+            inked = (coverage[rows, beside] > _BESIDE).astype(np.uint8)[:, None]
+            coverage[rows, half] *= cv2.dilate(inked, np.ones((3, 1), np.uint8))
 
 
 def join_breaks(coverage: F, ky: float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ecg_image_kit.layout import Strip
 
 from . import refine
+from .begins import all_begun
 from .calibrate import Calibration
 from .crossings import fit_crossings
 from .curves import Curve, bounded, curve, windows_of
@@ -55,30 +56,32 @@ def fit_strips(
         shift = _start(ink, traced, calibration, tracks, fits, pen, kx, ky)
     guesses = [refine.moved(g, f.y, shift) for g, f in zip(guesses, fits, strict=True)]
     if ink.drawn:
-        curves = [_curve(traced, track, g, fit) for track, g, fit in zip(tracks, guesses, fits, strict=True)]
+        moved = [replace(fit, y=g.y) for g, fit in zip(guesses, fits, strict=True)]
+        curves = _curves(traced, tracks, guesses, moved)
         curves = untangle(ink.coverage, curves, pen, traced.spacing, kx, ky)
         curves = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
         fits, pen = fit_curves(ink, curves, pen, scale, cap)
-    elif any(track.shared.any() for track in tracks):
-        fits = fit_crossings(ink, traced, tracks, guesses, pen, scale, cap)
-        curves = [
-            _curve(traced, track, replace(g, y=fit.y), fit) for track, g, fit in zip(tracks, guesses, fits, strict=True)
-        ]
-        right = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
-        if any(a is not b for a, b in zip(curves, right, strict=True)):
-            again, _ = fit_curves(ink, right, pen, scale, cap)
-            fits = [where_changed(*each) for each in zip(curves, right, fits, again, strict=True)]
-    elif abs(shift) > 0.01:
-        fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
+    else:
+        if any(track.shared.any() for track in tracks):
+            fits = fit_crossings(ink, traced, tracks, guesses, pen, scale, cap)
+            curves = _curves(traced, tracks, guesses, fits)
+            right = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
+            fits = refitted(ink, curves, right, fits, pen, scale, cap)
+        elif abs(shift) > 0.01:
+            fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
+        curves = _curves(traced, tracks, guesses, fits)
+        fits = refitted(ink, curves, all_begun(ink.coverage, curves, pen, kx, ky), fits, pen, scale)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
     found = iter(fits)
     return strips, [next(found) if ok else _unread(track) for track, ok in zip(every, readable, strict=True)], pen
 
 
-def _curve(traced: Traced, track: Track, g: refine.Guess, fit: refine.Fit) -> Curve:
-    """A strip's first fit, as the curve of its row."""
-    row = track.strip.row
-    return curve(row, traced.rows[row].baseline, g.x0, g.step, g.y, fit.seen, track.first)
+def _curves(traced: Traced, tracks: list[Track], guesses: list[refine.Guess], fits: list[refine.Fit]) -> list[Curve]:
+    """Each strip's fit, as a curve of its row."""
+    return [
+        curve(t.strip.row, traced.rows[t.strip.row].baseline, g.x0, g.step, fit.y, fit.seen, t.first)
+        for t, g, fit in zip(tracks, guesses, fits, strict=True)
+    ]
 
 
 def fit_curves(
@@ -91,7 +94,18 @@ def fit_curves(
     return [replace(fit, seen=c.seen) for fit, c in zip(fits, curves, strict=True)], pen
 
 
-def where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
+def refitted(
+    ink: Ink, before: list[Curve], after: list[Curve], fits: list[refine.Fit], pen: float, px_per_mv: float,
+    cap: float = 0.0,
+) -> list[refine.Fit]:  # fmt: skip
+    """The fits, made again where a curve is another ``after`` than ``before``, and some ms beyond."""
+    if all(a is b for a, b in zip(before, after, strict=True)):
+        return fits
+    again, _ = fit_curves(ink, after, pen, px_per_mv, cap)
+    return [_where_changed(*each) for each in zip(before, after, fits, again, strict=True)]
+
+
+def _where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
     """The fit that was made ``again`` where the curve is another than before, and some ms beyond."""
     changed = (before.y != after.y).astype(np.uint8)[:, None]
     if not changed.any():
