@@ -86,12 +86,29 @@ def test_rotated(angle: float) -> None:
 @pytest.mark.parametrize(
     ("style", "floor"),
     [(Style(grid="grey", ink=(0, 0, 0)), 30), (Style(grid="black", minor_width=0.07, major_width=0.14), 30),
-     (Style(grid="orange", ink=(20, 20, 120), separator="tick", code="qr", pen_width=0.4), 21)],
+     (Style(grid="orange", ink=(20, 20, 120), separator="tick", code="qr", pen_width=0.4), 31)],
     ids=["grey", "black", "blue ink"],
 )  # fmt: skip
 def test_looks(style: Style, floor: float) -> None:
     page = printed("00005", 150, style)
     assert scored(page, digitizer.read(page.image)).value("plain") > floor
+
+
+@pytest.mark.parametrize(("reader", "floor"), [("analytic", 32), ("learned", 27)])
+@pytest.mark.parametrize("separator", ["tick", "line"])
+def test_separators_do_not_lead_traces_astray(separator: str, reader: str, floor: float) -> None:
+    page = printed("00005", 150, Style(separator=separator))
+    assert scored(page, digitizer.read(page.image, reader=reader)).value("plain") > floor
+
+
+def test_a_rhythm_strip_is_as_high_as_its_cell() -> None:
+    """Without pulses nothing but their common seconds tells that both are the same lead's: no step where they meet."""
+    layout = replace(Layout.for_record(sample("00003"), "3x4+1R"), pulses=())
+    page = render(sample("00003"), layout, dpi=150)
+    reading = digitizer.read(page.image)
+    true, read = (record.lead("II").astype(np.float64) for record in (page.record(), reading.record))
+    off = read - true
+    assert abs(np.nanmedian(off[:1200]) - np.nanmedian(off[1300:])) < 0.005
 
 
 def test_grey_copy() -> None:
