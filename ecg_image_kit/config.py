@@ -264,11 +264,13 @@ class Config:
     label: str | None = field(default=None, metadata=_about(
         "records", _text, "CLASS", "of gan: diagnostic class, NORM, MI, STTC, CD, HYP or AF", flag="--class"))
     hr: str | float | None = field(default=None, metadata=_about(
-        "records", _span(10, 350, "beats per minute"), "BPM", "of gan: heart rate, e.g. 60-90"))
+        "records", _span(30, 220, "beats per minute"), "BPM", "of gan: heart rate, e.g. 60-90"))
     sex: str | None = field(default=None, metadata=_about(
         "records", _one(_names(("F", "M"))), "F|M", "of gan: sex"))
     age: str | float | None = field(default=None, metadata=_about(
-        "records", _span(0, 150, "years"), "YEARS", "of gan: age, e.g. 40-60"))
+        "records", _span(0, 120, "years"), "YEARS", "of gan: age, e.g. 40-60"))
+    duration: float | None = field(default=None, metadata=_about(
+        "records", _one(_numbers(1, 3600, "s")), "S", "of gan and ecgsyn: length of each record, s [10]"))
 
     layout: Names = field(default="auto", metadata=_about(
         "sheet", _names(("auto", "random", *NAMES), r"\d{1,2}x\d{1,2}(\+\dR)?", " or ROWSxCOLUMNS[+kR]"), "NAME",

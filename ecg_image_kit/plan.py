@@ -128,6 +128,8 @@ def check(config: Config) -> None:
             raise UsageError(f"--write {','.join(drawn)} with --records-only; expected some of {', '.join(RECORDS)}.")
         if config.export:
             raise UsageError(f"--export {config.export} needs pages, and --records-only makes none. Leave one out.")
+        if config.seconds is not None:
+            raise UsageError(f"--seconds {config.seconds} is what rows print; how long records are says --duration.")
         return
     if "npz" in split(config.write):
         raise UsageError(
@@ -145,7 +147,7 @@ def check(config: Config) -> None:
 
 def source_of(config: Config) -> Source:
     """The source that the configuration names, with those options that were given."""
-    given = {"root": config.root, "fs": config.fs}
+    given = {"root": config.root, "fs": config.fs, "duration": config.duration}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if config.filter or config.ids:
         from .sources.ptbxl import parse_filter

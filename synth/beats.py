@@ -1,4 +1,4 @@
-"""Beats: ECGs from a model of their parts, drawn with numpy alone, hundreds per second and of any length.
+"""Beats: ECGs from a model of their parts, drawn with numpy alone, a hundred or more per second and of any length.
 
 An ECG is described by its rhythm (see synth.rhythm), the shape of its beats on a common clock (synth.morphology) in
 principal components for P, QRS and ST-T, how the beats vary, and the texture around them (synth.texture). All of that
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from scipy.special import ndtr, ndtri
 from ecg_image_kit.errors import UsageError
 
 from . import rhythm, texture
-from .condition import CLASSES, LEADS8, Condition
+from .condition import CLASSES, LEADS8, Condition, Span
 from .density import SCORES, Density, from_normal
 from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
 
@@ -32,7 +33,10 @@ Floats: TypeAlias = NDArray[np.float64]
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
 FORMAT = 1
 SECONDS = (2.0, 86_400.0)
-CANDIDATES = 100  # rows that a condition chooses from: the rarest class is one in twenty
+# Rows that a condition chooses from, at first; how many of them must be expected to fulfil it, or more are drawn; how
+# often twice as many are, before that is given up.
+CANDIDATES, FULFIL, ROUNDS = 100, 3.0, 7
+ADULT = (18.0, 95.0)  # years, of whom the training records were
 DENSITY = ("shares", "hidden", "start", "out", "offset", "linear", "level")
 FINE = 0.5  # of the minor components' spread: drawn on their own they do not cancel where they should
 # The first columns of a row; principal components of P, QRS, ST-T and texture follow.
@@ -43,6 +47,7 @@ NAMES = (
 )  # fmt: skip
 # Kinds of record: what is between them does not exist.
 KINDS = ("P waves", "no P waves, irregular", "no P waves, regular")
+FIBRILLATES = 1  # the kind that atrial fibrillation is by its definition, even if its P waves seemed to be there
 PARTS = ("p", "qrs", "t", "texture")
 FLOORS = np.array([0.015, 0.04, 0.03])  # mV; P, QRS and ST-T are described in units of their rms and this
 MAIN = {"p": 12, "qrs": 40, "t": 22, "texture": 24}  # components whose joint density is learned
@@ -71,7 +76,7 @@ class Traits:
 
 
 class Beats:
-    """A Generator (see synth.condition). Fast, and bytes are the same on every machine with the same numpy.
+    """A Generator (see synth.condition). Fast; the same bytes on processors with AVX2, others may differ by 0.25 uV.
 
     Args:
         arrays: as ``synth.fit_beats`` writes them.
@@ -82,7 +87,8 @@ class Beats:
 
     name = "beats"
     fs = texture.FS
-    conditions = ("label", "hr", "sex", "age")
+    longest, at_once = SECONDS[1], 1
+    conditions: tuple[str, ...] = ("label", "hr", "sex", "age")
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: str = "") -> None:
         expected = {
@@ -113,7 +119,7 @@ class Beats:
             data = path.read_bytes()
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(
                 f"{path}: cannot be read as weights ({error}); expected a file of synth.fit_beats."
             ) from None
@@ -148,49 +154,70 @@ class Beats:
 
     def _row(self, rng: np.random.Generator, condition: Condition) -> tuple[Floats, int, dict[str, Any]]:
         """(columns,) normal scores that fulfil the condition, their kind, and what is known of the ECG."""
-        asked = set(condition.asked)
-        n = CANDIDATES if asked - {"hr"} else 1
-        table, scores = self._a["quantiles"][:, 0], self._a["scores"][:, 0]
-        if condition.hr is None:
-            z, kind = self._density.draw(rng, n)
-            hr = 60.0 / np.exp(np.interp(z[:, 0], scores, table))
-        else:
-            low, high = condition.hr
-            a, b = (float(ndtr(np.interp(np.log(60.0 / v), table, scores))) for v in (high, low))
-            u = rng.random(n)
-            if b - a > 0.002:
-                first = ndtri(a + (b - a) * u)
-                hr = np.clip(60.0 / np.exp(np.interp(first, scores, table)), low, high)
-            else:  # rarer than the model knows: any rate is as good
-                hr = low + (high - low) * u
-                first = np.interp(np.log(60.0 / hr), table, scores)
-            z, kind = self._density.draw(rng, n, first)
-        features = _features(z, kind)
-        labels = self._labels(features)
-        female = _logistic(features @ self._a["sex"])
-        age, age_sd = features @ self._a["age"][:-1], float(self._a["age"][-1])
-        weight = np.ones(n)
-        if condition.label is not None:
-            weight *= labels[:, CLASSES.index(condition.label)]
-        if condition.sex is not None:
-            weight *= female if condition.sex == "F" else 1 - female
-        if condition.age is not None:
-            low, high = condition.age
-            weight *= ndtr((high + 0.5 - age) / age_sd) - ndtr((low - 0.5 - age) / age_sd) + 1e-12
+        ages = _adult(condition.age)
+        rounds: list[tuple[Floats, NDArray[np.intp], Floats, Floats, Floats, Floats, Floats]] = []
+        expected, n = 0.0, CANDIDATES if set(condition.asked) - {"hr"} else 1
+        for again in range(ROUNDS):
+            z, kind, hr = self._candidates(rng, condition.hr, n << again)
+            features = _features(z, kind)
+            labels = self._labels(features)
+            female = _logistic(features @ self._a["sex"])
+            age, age_sd = features @ self._a["age"][:-1], float(self._a["age"][-1])
+            weight = np.ones(len(z))
+            if condition.label is not None:
+                weight *= labels[:, CLASSES.index(condition.label)]
+            if condition.label == "AF":
+                weight *= kind == FIBRILLATES
+            if condition.sex is not None:
+                weight *= female if condition.sex == "F" else 1 - female
+            if condition.age is not None:
+                low, high = ages
+                weight *= ndtr((high + 0.5 - age) / age_sd) - ndtr((low - 0.5 - age) / age_sd)
+            rounds.append((z, kind, hr, labels, female, age, weight))
+            expected += float(weight.sum())
+            if n == 1 or expected >= FULFIL:
+                break
+        if n > 1 and expected < 1.0:
+            tried = sum(len(each[0]) for each in rounds)
+            raise UsageError(
+                f"{condition.words}: of {tried} ECGs that model {self.name} drew it expects {expected:.2g} to be like "
+                "that; expected at least one. Ask for less, or for a wider range."
+            )
+        z, kind, hr, labels, female, age, weight = (np.concatenate(each) for each in zip(*rounds, strict=True))
         k = int(np.searchsorted(np.cumsum(weight) / weight.sum(), rng.random())) if n > 1 else 0
-        k = min(k, n - 1)
+        k = min(k, len(z) - 1)
         u = rng.random(3)
         if condition.label is not None:
             label: str | None = condition.label
         else:
             label = (*CLASSES, None)[int(np.searchsorted(np.cumsum(labels[k])[:-1], u[0], side="right"))]
         sex = condition.sex or ("F" if u[1] < female[k] else "M")
-        low, high = condition.age or (18.0, 95.0)
+        low, high = ages
         a, b = (float(ndtr((v - age[k]) / age_sd)) for v in (low, high))
         years = age[k] + age_sd * float(ndtri(np.clip(a + (b - a) * u[2], 1e-9, 1 - 1e-9)))
         return z[k], int(kind[k]), {
             "label": label, "hr": float(hr[k]), "sex": sex, "age": float(np.clip(np.round(years), low, high))
         }  # fmt: skip
+
+    def _candidates(
+        self, rng: np.random.Generator, rate: Span | None, n: int
+    ) -> tuple[Floats, NDArray[np.intp], Floats]:
+        """(n, columns) normal scores, their kinds (n,) and heart rates (n,), within ``rate``."""
+        table, scores = self._a["quantiles"][:, 0], self._a["scores"][:, 0]
+        if rate is None:
+            z, kind = self._density.draw(rng, n)
+            return z, kind, np.asarray(60.0 / np.exp(np.interp(z[:, 0], scores, table)))
+        low, high = rate
+        a, b = (float(ndtr(np.interp(np.log(60.0 / v), table, scores))) for v in (high, low))
+        u = rng.random(n)
+        if b - a > 0.002:
+            first = ndtri(a + (b - a) * u)
+            hr = np.clip(60.0 / np.exp(np.interp(first, scores, table)), low, high)
+        else:  # rarer than the model knows: any rate is as good
+            hr = low + (high - low) * u
+            first = np.interp(np.log(60.0 / hr), table, scores)
+        z, kind = self._density.draw(rng, n, first)
+        return z, kind, np.asarray(hr)
 
     def _labels(self, features: Floats) -> Floats:
         """(n, classes + 1) probabilities; the last column is none of the classes."""
@@ -291,6 +318,16 @@ def _features(z: Floats, kind: NDArray[np.intp]) -> Floats:
     squares = z[:, : len(NAMES)] ** 2 - 1
     kinds = 3.0 * (kind[:, None] == np.arange(1, len(KINDS)))
     return np.concatenate([z, squares, kinds, np.ones((z.shape[0], 1))], axis=1)
+
+
+def _adult(age: Span | None) -> Span:
+    """The part of a range of ages that the model knows. Raises UsageError if there is none."""
+    low, high = age or ADULT
+    if high < ADULT[0] or low > ADULT[1]:
+        raise UsageError(
+            f"age {low:g}-{high:g}; expected some of {ADULT[0]:g} to {ADULT[1]:g} years: model beats knows adults."
+        )
+    return max(low, ADULT[0]), min(high, ADULT[1])
 
 
 def _logistic(x: Floats) -> Floats:

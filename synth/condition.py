@@ -53,6 +53,13 @@ class Condition:
         """The names of what is asked for, in a fixed order."""
         return tuple(name for name in ("label", "hr", "sex", "age") if getattr(self, name) is not None)
 
+    @property
+    def words(self) -> str:
+        """What is asked for, as one would say it."""
+        given = [getattr(self, name) for name in self.asked]
+        values = [f"{value[0]:g}-{value[1]:g}" if isinstance(value, tuple) else str(value) for value in given]
+        return ", ".join(f"{name} {value}" for name, value in zip(self.asked, values, strict=True))
+
 
 class Generator(Protocol):
     """A model that makes ECGs. Its weights are loaded; it is called as often as one likes."""
@@ -61,6 +68,8 @@ class Generator(Protocol):
     fs: float  # Hz, of what `sample` returns
     sha256: str  # of the weights
     conditions: tuple[str, ...]  # which of Condition's fields it can fulfil
+    longest: float  # s, that it can make
+    at_once: int  # ECGs that are made faster together than one by one
 
     def sample(
         self, rngs: Sequence[np.random.Generator], seconds: float, condition: Condition

@@ -449,7 +449,7 @@ def _run(below: Bools, start: int, step: int, length: int, stop: int) -> int | N
 
 @dataclass(frozen=True)
 class Tuning:
-    """Thresholds, set on half of LUDB (its odd records)."""
+    """Thresholds, set on a quarter of LUDB (its records with odd numbers up to 99)."""
 
     qrs_sigma: float = 0.005  # s
     on: float = 0.04  # of the velocity's peak

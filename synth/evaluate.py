@@ -155,7 +155,7 @@ def describe(
         why = f" The first that cannot: {out[0][0]}: {out[0][1]}" if out else ""
         raise UsageError(f"{what}: {len(rows)} of {len(records)} records can be used; expected {least} at least.{why}")
     if not 0.005 <= (size := float(np.median(spans))) <= 100.0:  # wide limits: generators may fail, too
-        raise UsageError(f"{what}: the median lead spans {size:.4g} mV; expected 0.05 to 20. Convert to mV first.")
+        raise UsageError(f"{what}: the median lead spans {size:.4g} mV; expected 0.005 to 100. Convert to mV first.")
     names, place, embedded, spectra, correlation, measures, good, classes, person = zip(*rows, strict=True)
     embeddings = {key: np.stack([of[key] for of in embedded]) for key in encoders}
     return Described(
@@ -735,8 +735,9 @@ class _Records(Sequence[Record]):
         return self._source.load(self._names[k])
 
 
-def open_records(spec: str, limit: int | None = None, seed: int = 0) -> Sequence[Record]:
-    """The records that ``KIND:PATH@START:STOP`` names, at most ``limit``; ``gan:MODEL`` generates (1,000 by default).
+def open_records(spec: str, limit: int | None = None, seed: int = 0, duration: float | None = None) -> Sequence[Record]:
+    """The records that ``KIND:PATH@START:STOP`` names, at most ``limit``; ``gan:MODEL`` generates (1,000, or as many
+    as the part needs, of ``duration`` s).
 
     Raises UsageError for an unknown kind, a missing path, or a part that is empty.
     """
@@ -747,7 +748,9 @@ def open_records(spec: str, limit: int | None = None, seed: int = 0) -> Sequence
     if kind == "gan":
         from .source import Gan
 
-        source: Source = Gan(path or "beats", n=limit or 1000, seed=seed)
+        stop = part.rpartition(":")[2]
+        n = max(limit or 1000, int(stop) if stop.isdigit() else 0)
+        source: Source = Gan(path or "beats", n=n, seed=seed, duration=duration)
     elif not colon or len(kind) == 1:  # no kind given, or a drive's letter
         source = open_source(place)
     else:
@@ -802,7 +805,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"--seed {options.seed}; expected 0 or more.")
         encoder = OnnxEncoder(options.encoder) if options.encoder else None
         specs = [options.real, options.fake, *([options.train] if options.train else [])]
-        sets = [open_records(spec, options.limit, options.seed) for spec in specs]
+        sets = [open_records(spec, options.limit, options.seed, options.seconds) for spec in specs]
         begin = time.perf_counter()
         tell = None if options.quiet or not sys.stderr.isatty() else partial(print, end="\r", file=sys.stderr)
         report = evaluate(

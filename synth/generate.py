@@ -51,7 +51,7 @@ def generate(
     and what is known of each (``label``, ``heart_rate``, ``sex``, ``age``, ``scp_codes``), as the model has it.
 
     Args:
-        model: one of NAMES, or the path of a card that python -m synth.export wrote.
+        model: one of NAMES, or the path of a card that python -m synth.export or python -m synth.fit_beats wrote.
         condition: what they should be like; models other than beats draw freely.
         seconds: 1 to 3600, as far as the model can. fs: 50 to 2000 Hz.
 
@@ -93,8 +93,10 @@ def _batch(
     indices: Sequence[int], generator: Generator, seed: int, condition: Condition, seconds: float, fs: float
 ) -> list[Record]:
     rngs = [np.random.default_rng(np.random.SeedSequence([seed, i])) for i in indices]
-    mv, known = generator.sample(rngs, seconds, condition)
-    leads = twelve_leads(mv if fs == generator.fs else resample(mv, generator.fs, fs)[..., : round(seconds * fs)])
+    # A whole number of the model's own samples, of which no fewer than are wanted can be made.
+    mv, known = generator.sample(rngs, math.ceil(seconds * generator.fs - 1e-6) / generator.fs, condition)
+    mv = mv if fs == generator.fs else resample(mv, generator.fs, fs)
+    leads = twelve_leads(mv[..., : round(seconds * fs)])
     asked = {name: getattr(condition, name) for name in condition.asked}
     records = []
     for i, one, facts in zip(indices, leads, known, strict=True):
@@ -155,7 +157,8 @@ def load_model(model: str | os.PathLike[str] = "beats") -> Generator:
     """The generator of this name, or of the card at this path; once loaded, kept. Raises UsageError."""
     text = os.fspath(model)
     path = Path(text)
-    return _load(text if text in NAMES else os.path.abspath(path), path.stat().st_mtime_ns if path.is_file() else 0)
+    known = text in NAMES or (path.parent == Path() and not path.suffix)
+    return _load(text if known else os.path.abspath(path), path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @functools.lru_cache(maxsize=8)
@@ -167,11 +170,19 @@ def _load(name: str, changed: int) -> Generator:
     if name in GANS:
         return OnnxModel(WEIGHTS / f"{name}.json", name)
     path = Path(name)
+    if path.suffix.lower() == ".npz" or (path.suffix.lower() == ".json" and path.with_suffix(".npz").is_file()):
+        from .beats import Beats
+
+        return Beats.load(path.with_suffix(".npz"))
     if path.suffix.lower() in (".json", ".onnx"):
         return OnnxModel(path.with_suffix(".json"))
-    close = difflib.get_close_matches(path.name, NAMES, 1)
+    if path.parent != Path():
+        raise UsageError(
+            f"{path} is not a model; expected one of {', '.join(NAMES)}, or the path of a card, MODEL.json."
+        )
+    close = difflib.get_close_matches(name, NAMES, 1)
     nearest = f"; did you mean {close[0]}?" if close else "."
-    raise UsageError(f"model {path.name!r}; expected one of {', '.join(NAMES)}, or the path of a card{nearest}")
+    raise UsageError(f"model {name!r}; expected one of {', '.join(NAMES)}, or the path of a card{nearest}")
 
 
 def shipped() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_image_kit.errors import UsageError
+from ecg_image_kit.errors import RecordError, UsageError
 
 from .arrange import arrangement
 from .condition import LEADS8, Condition
@@ -34,6 +34,7 @@ class OnnxModel:
     """
 
     conditions: tuple[str, ...] = ()
+    at_once = 2 * _BATCH
 
     def __init__(self, card: Path, name: str = "") -> None:
         try:
@@ -60,6 +61,7 @@ class OnnxModel:
                 f"{card.with_suffix('.onnx')} has sha256 {found[:12]}; its card says {self.sha256[:12]}. It is damaged "
                 "or of another training: install or export it again."
             )
+        self.longest = _LONGEST if len(self._shape) == 2 else self.samples / self.fs
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -71,7 +73,7 @@ class OnnxModel:
     def sample(
         self, rngs: Sequence[np.random.Generator], seconds: float, condition: Condition
     ) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
-        """(len(rngs), 8, seconds fs) mV; see ``condition.Generator``."""
+        """(len(rngs), 8, seconds fs) mV; see ``condition.Generator``. Raises RecordError if they are no numbers."""
         if condition.asked:
             raise UsageError(
                 f"model {self.name} cannot be asked for {words(condition.asked)}: it draws from noise alone. "
@@ -86,7 +88,13 @@ class OnnxModel:
             noise = np.zeros((_BATCH, *shape), np.float32)
             for row, rng in zip(noise, rngs[k : k + _BATCH], strict=False):
                 row[...] = rng.random(shape, dtype=np.float32) * 2 - 1
-            parts += list(self._session.run(None, {"noise": noise})[0][: len(rngs) - k])
+            ecgs = self._session.run(None, {"noise": noise})[0][: len(rngs) - k]
+            if not np.isfinite(ecgs).all():
+                raise RecordError(
+                    f"model {self.name} makes ECGs that are not finite; expected mV. Its training has gone astray: "
+                    "train and export it again, with a lower --rate."
+                )
+            parts += list(ecgs)
         if self._layout:
             parts = [self._layout.decode(part) for part in parts]
         mv = np.stack([part[:, :wanted] for part in parts]) if parts else np.zeros((0, len(LEADS8), wanted), np.float32)
@@ -96,9 +104,8 @@ class OnnxModel:
         """Samples to make so that ``wanted`` can be cut from them."""
         if wanted <= self.samples:
             return self.samples
-        longest = _LONGEST if len(self._shape) == 2 else self.samples / self.fs
-        if seconds > longest:
-            raise UsageError(f"{seconds:g} s of model {self.name}; it makes at most {longest:g} s. Ask for less.")
+        if seconds > self.longest:
+            raise UsageError(f"{seconds:g} s of model {self.name}; it makes at most {self.longest:g} s. Ask for less.")
         return -(-wanted // _STEP) * _STEP
 
 

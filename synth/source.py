@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,11 @@ from ecg_image_kit.errors import RecordError, UsageError
 from ecg_image_kit.record import Record
 
 from .condition import Condition
-from .generate import BATCH, check, load_model, make
+from .generate import check, load_model, make
 from .onnx_model import words
+
+_USUAL = 10.0  # s
+_KEPT = 64  # records
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Gan:
         model: a name (beats, pulse2pulse, wavegan, image), or the path of a card of python -m synth.export.
         label: NORM, MI, STTC, CD, HYP or AF. hr: beats per minute, (lowest, highest). sex: "F" or "M".
         age: years, (lowest, highest). What is None is drawn as the training data had it.
-        seed: not negative. fs: Hz. seconds: 1 to 3600.
+        seed: not negative. fs: Hz. duration: s, 1 to 3600; None: 10, or as many as the model can, if these are fewer.
 
     Raises UsageError for arguments out of range, weights that are not there, and what the model cannot be asked for.
     """
@@ -39,13 +42,21 @@ class Gan:
     n: int = 1000
     seed: int = 0
     fs: float = 500.0
-    seconds: float = 10.0
+    duration: float | None = None
     _made: OrderedDict[int, Record] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check(self.n, self.seed, self.seconds, self.fs)
         asked = self.condition.asked
         generator = load_model(self.model)
+        seconds = min(_USUAL, generator.longest) if self.duration is None else self.duration
+        check(self.n, self.seed, seconds, self.fs)
+        if seconds > generator.longest:
+            raise UsageError(
+                f"duration {seconds:g} s; model {generator.name} makes at most {generator.longest:g} s. Ask for less."
+            )
+        object.__setattr__(self, "duration", float(seconds))
+        # The first is made now: what is wrong with the request is said before anything is written.
+        self._made[0] = next(self._make([0]))
         if impossible := [name for name in asked if name not in generator.conditions]:
             able = (
                 f"it can be asked for {', '.join(generator.conditions)}" if generator.conditions else "it draws freely"
@@ -73,15 +84,15 @@ class Gan:
             )
         i = int(number[1])
         if i not in self._made:
-            # Records are mostly asked for in turn: the next few are made along. One alone, if it comes first, is there
-            # at once.
-            count = BATCH if self._made else 1
-            numbers = [k for k in range(i, min(i + count, self.n))]
-            records = make(numbers, self.model, self.seed, self.condition, self.seconds, self.fs)
-            self._made.update(zip(numbers, records, strict=True))
-            while len(self._made) > 4 * BATCH:
+            # Records are mostly asked for in turn: the next few are made along, if that is faster.
+            numbers = range(i, min(i + load_model(self.model).at_once, self.n))
+            self._made.update(zip(numbers, self._make(numbers), strict=True))
+            while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return self._made[i]
+
+    def _make(self, numbers: Sequence[int]) -> Iterator[Record]:
+        return make(numbers, self.model, self.seed, self.condition, float(self.duration or _USUAL), self.fs)
 
     @property
     def _name(self) -> str:

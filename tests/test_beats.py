@@ -281,6 +281,19 @@ def test_what_is_asked_for_shows(shipped):
     assert np.mean([d.qrs for d in cd]) > np.mean([d.qrs for d in norm]) + 5
 
 
+def test_rare_conditions_hold_or_are_refused(shipped):
+    """Of a hundred rows hardly one is a young woman in fibrillation: more are drawn, until some are to be expected."""
+    mv, known = shipped.sample(rngs(*range(12)), 8.0, Condition("AF", sex="F", age=(30, 50)))
+    found = [d for d in (try_delineate(Record(LEADS8, one, 500.0)) for one in mv) if d is not None]
+    assert np.mean([np.isfinite(d.pr) for d in found]) < 0.3
+    assert all(meta["label"] == "AF" and 30 <= meta["age"] <= 50 for meta in known)
+    with pytest.raises(UsageError, match=r"AF, hr 60-80, sex F, age 18-25: of 12700 ECGs .* Ask for less"):
+        shipped.sample(rngs(0), 8.0, Condition("AF", (60, 80), "F", (18, 25)))
+    with pytest.raises(UsageError, match="age 0-5; expected some of 18 to 95 years"):
+        shipped.sample(rngs(0), 8.0, Condition(age=(0, 5)))
+    assert shipped.sample(rngs(0), 8.0, Condition(age=(10, 20)))[1][0]["age"] >= 18
+
+
 def test_weights_are_what_their_card_says(shipped):
     card = json.loads(WEIGHTS.with_suffix(".json").read_text())
     assert card["sha256"] == shipped.sha256

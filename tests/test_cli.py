@@ -91,7 +91,7 @@ def test_dumped_configuration_reads_back_the_same(tmp_path: Path, capsys: Captur
         "--effect", "Perspective(tilt=[5, 20], pan=3)", "--export", "yolo,coco", "--out", "pages",
         "--format", "webp", "--quality", "80",
         "--write", "masks,csv", "--seed", "11", "--workers", "0", "--no-resume", "--download",
-        "--class", "MI", "--hr", "60-90", "--sex", "F", "--age", "40", "--records-only",
+        "--class", "MI", "--hr", "60-90", "--sex", "F", "--age", "40", "--duration", "20", "--records-only",
     ]  # fmt: skip
     assert main([*args, "--dump-config"]) == 0
     file = tmp_path / "set.yaml"

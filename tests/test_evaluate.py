@@ -365,7 +365,7 @@ def test_records_that_cannot_be_used_are_listed(records, unmeasured):
 
 
 def test_microvolts_are_refused(records, unmeasured):
-    with pytest.raises(UsageError, match=r"fake: the median lead spans [0-9.]+ mV; expected 0.05 to 20"):
+    with pytest.raises(UsageError, match=r"fake: the median lead spans [0-9.]+ mV; expected 0.005 to 100"):
         described(changed(records[0], lambda x: 1000 * x), what="fake")
 
 

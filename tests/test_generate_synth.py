@@ -100,6 +100,12 @@ def test_length_and_rate(model: str) -> None:
         assert np.abs(again.mv[:, inside] - short.mv[:, inside]).max() < 0.02
 
 
+@pytest.mark.parametrize(("seconds", "fs"), [(2.001, 1999.0), (2.001, 1000.0), (3.3337, 360.0)])
+def test_lengths_between_samples(seconds: float, fs: float) -> None:
+    for model in MODELS:
+        assert next(generate(1, model, seconds=seconds, fs=fs)).mv.shape == (12, round(seconds * fs))
+
+
 def test_longer_than_trained() -> None:
     assert next(generate(1, "pulse2pulse", seconds=12.0)).mv.shape == (12, 6000)
     with pytest.raises(UsageError, match="makes at most 60 s"):
@@ -132,6 +138,48 @@ def test_conditions() -> None:
     assert record.meta["asked"] == {"label": "AF", "hr": (80, 90), "sex": "F", "age": (60, 70)}
     assert record.meta["sex"] == "F" and 60 <= record.meta["age"] <= 70
     assert record.meta["label"] == "AF" and "AFIB" in record.meta["scp_codes"]
+
+
+def test_weights_of_ones_own(tmp_path: Path) -> None:
+    """What synth.fit_beats writes is a model, by the name of either of its files."""
+    for end in (".json", ".npz"):
+        shutil.copy(onnx_model.WEIGHTS / f"beats{end}", tmp_path / f"mine{end}")
+    expected = next(generate(1, seed=3))
+    for end in (".json", ".npz"):
+        assert open_source(f"gan:{tmp_path / 'mine'}{end}", n=1, seed=3).load("beats-000000").mv.tobytes() == (
+            expected.mv.tobytes()
+        )
+    for damaged in (b"", (tmp_path / "mine.npz").read_bytes()[:-9]):
+        (tmp_path / "half.npz").write_bytes(damaged)
+        with pytest.raises(UsageError, match="cannot be read as weights"):
+            generate(1, tmp_path / "half.npz")
+
+
+def test_as_long_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--src", "gan", "-n", "1", "--duration", "23", "--records-only", "--out", str(tmp_path)) == 0
+    assert open_source("wfdb", path=tmp_path).load("beats-000000").duration == pytest.approx(23)
+    # Of a model that makes less than the usual 10 s, records are as long as it can.
+    monkeypatch.setattr(load_model("pulse2pulse"), "longest", 5.0)
+    assert Gan("pulse2pulse").load("pulse2pulse-000000").duration == 5.0
+    with pytest.raises(UsageError, match="duration 6 s; model pulse2pulse makes at most 5 s"):
+        Gan("pulse2pulse", duration=6.0)
+
+
+def test_workers_make_no_more_than_their_own() -> None:
+    """Every second record, as one of two workers gets them."""
+    source, made = Gan("beats", n=12), 0
+    sample = type(load_model("beats")).sample
+
+    def counted(self: Any, rngs: Any, *rest: Any) -> Any:
+        nonlocal made
+        made += len(rngs)
+        return sample(self, rngs, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(load_model("beats")), "sample", counted)
+        for i in range(0, 12, 2):
+            source.load(f"beats-{i:06d}")
+    assert made == 5  # the first was made to see whether the request is possible
 
 
 def test_missing_and_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,9 +291,12 @@ def test_workers_make_the_same(tmp_path: Path) -> None:
         (["--src", "gan"], "-n is not given; source gan makes as many"),
         (["--src", "gan:pulse2puls", "-n", "1"], "did you mean pulse2pulse"),
         (["--src", "gan", "-n", "1", "--class", "FLU"], "class 'FLU' is not known; expected one of NORM"),
-        (["--src", "gan", "-n", "1", "--hr", "5-9"], "--hr '5-9'; expected 10 to 350 beats per minute"),
+        (["--src", "gan", "-n", "1", "--hr", "5-9"], "--hr '5-9'; expected 30 to 220 beats per minute"),
         (["--src", "gan", "-n", "1", "--hr", "60,80"], "expected one number or one range"),
-        (["--src", "gan", "-n", "1", "--hr", "15"], "hr=15-15; expected 30 <= lowest"),
+        (["--src", "gan", "-n", "1", "--age", "3-9"], "age 3-9; expected some of 18 to 95 years"),
+        (["--src", "gan:pulse2pulse", "-n", "1", "--duration", "61"], "model pulse2pulse makes at most 60 s"),
+        (["--src", "gan:weights/pulse2pulse", "-n", "1"], "is not a model; expected one of"),
+        (["--records-only", "--seconds", "100"], "how long records are says --duration"),
         (["--src", "gan", "-n", "1", "--sex", "X"], "--sex 'X'; expected one of F, M"),
         (["--src", "gan:pulse2pulse", "-n", "1", "--class", "MI"], "cannot be asked for class"),
         (["--src", "gan", "-n", "1", "--fs", "7"], "fs=7.0; expected 50 to 2000 Hz"),
