@@ -48,7 +48,7 @@ def published(threads: int) -> Callable[[int], None]:
         def forward(self, x: Any) -> Any:
             skips = []
             for layer in self.down:
-                x = F.leaky_relu(layer(x), 0.2)
+                x = F.leaky_relu(layer(x))
                 skips.append(x)
             for k, (layer, factor) in enumerate(zip(self.up, (5, 5, 5, 2, 5, 2), strict=True)):
                 x = torch.cat([x, skips[5 - k]], dim=1) if 1 <= k <= 4 else x

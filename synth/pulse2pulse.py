@@ -20,11 +20,15 @@ class PulseGenerator(nn.Module):
 
     The outputs of encoder layers 5, 4, 3 and 2 join the decoder before its second to fifth upsampling. Any multiple of
     2500 samples goes, whatever it was trained on. What it returns is before the published tanh, as in WaveGenerator.
+
+    Args:
+        slope: of the encoder's leaky ReLU; 0.01 in the authors' code. The weights shipped here were trained with 0.2,
+            as were those whose card does not say.
     """
 
-    def __init__(self, leads: int = 8, samples: int = 5000) -> None:
+    def __init__(self, leads: int = 8, samples: int = 5000, slope: float = 0.01) -> None:
         super().__init__()
-        self.shape = (leads, check_length(samples))
+        self.shape, self.slope = (leads, check_length(samples)), slope
         sizes = (leads, *DOWN)
         self.down = nn.ModuleList(
             nn.Conv1d(a, b, KERNEL, stride, padding=KERNEL // 2)
@@ -43,7 +47,7 @@ class PulseGenerator(nn.Module):
         for k, layer in enumerate(self.down):
             assert isinstance(layer, nn.Conv1d) and layer.bias is not None
             joined = bool(self.up[0].joined) and k >= 4
-            x = F.leaky_relu(conv(x, layer.weight, layer.bias, STRIDES[k], KERNEL // 2, joined), 0.2)
+            x = F.leaky_relu(conv(x, layer.weight, layer.bias, STRIDES[k], KERNEL // 2, joined), self.slope)
             skips.append(x)
         for k, layer in enumerate(self.up):
             if 1 <= k <= 4:

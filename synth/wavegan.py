@@ -7,7 +7,6 @@ of audio. The loss is the Wasserstein distance with a gradient penalty (Gulrajan
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -120,9 +119,13 @@ class WaveGenerator(nn.Module):
 class Critic(nn.Module):
     """Seven strided convolutions of 25, leaky ReLU, phase shuffle after all but the last, then one number per ECG.
 
+    The authors' code pads by 11 samples where this pads by 12, so that its layers are up to one sample shorter.
+
     Args:
         width: channels of the first layer; the published 50 make 204 M parameters, most of them in the last layer.
         shuffle: largest shift of phase shuffle, in samples of each layer.
+
+    Raises UsageError for a shift that the shortest layer has no room for.
     """
 
     def __init__(self, leads: int = 8, samples: int = 5000, width: int = 50, shuffle: int = 2) -> None:
@@ -133,9 +136,14 @@ class Critic(nn.Module):
             nn.Conv1d(a, b, KERNEL, stride, padding=KERNEL // 2)
             for a, b, stride in zip(sizes, sizes[1:], STRIDES, strict=False)
         )
+        lengths = [samples]
         for stride in STRIDES:
-            samples = -(-samples // stride)
-        self.score = nn.Linear(sizes[-1] * samples, 1)
+            lengths.append(-(-lengths[-1] // stride))
+        if shuffle >= lengths[-2]:  # its ends are mirrored, once
+            raise UsageError(
+                f"--shuffle {shuffle} of {samples} samples; expected at most {lengths[-2] - 1} (published: 2)."
+            )
+        self.score = nn.Linear(sizes[-1] * lengths[-1], 1)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,6 +179,6 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return penalty
 
 
-def parameters(net: nn.Module, among: Sequence[str] = ()) -> int:
+def parameters(net: nn.Module) -> int:
     """How many weights a network has."""
     return sum(p.numel() for p in net.parameters())

@@ -99,6 +99,7 @@ def test_what_has_no_image(make: Any, message: str) -> None:
 torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
+from synth import wavegan  # noqa: E402
 from synth.image_gan import Discriminator, ImageGenerator  # noqa: E402
 from synth.pulse2pulse import PulseGenerator  # noqa: E402
 from synth.wavegan import (  # noqa: E402
@@ -118,11 +119,11 @@ def calm() -> None:
     torch.set_num_threads(1)
 
 
-def published(net: Any, noise: Any) -> Any:
+def published(net: Any, noise: Any, slope: float = 0.01) -> Any:
     """Pulse2Pulse's forward pass as the paper draws it: whole samples repeated, then convolved."""
     x, skips = noise, []
     for layer in net.down:
-        x = F.leaky_relu(F.conv1d(x, layer.weight, layer.bias, layer.stride, 12), 0.2)
+        x = F.leaky_relu(F.conv1d(x, layer.weight, layer.bias, layer.stride, 12), slope)
         skips.append(x)
     assert [tuple(skip.shape[1:]) for skip in skips] == [
         (10, 2500),
@@ -149,6 +150,10 @@ def test_pulse2pulse_is_the_published_one() -> None:
         (250, 250), (150, 500), (50, 300), (25, 100), (10, 50), (8, 10),
     ]  # fmt: skip
     assert net(torch.rand(1, 8, 7500)).shape == (1, 8, 7500)  # any length that the strides allow
+    net.slope = 0.2  # that of the shipped weights
+    with torch.no_grad():
+        torch.testing.assert_close(net(noise), published(net, noise, 0.2), rtol=0, atol=1e-5)
+        assert (net(noise) - published(net, noise)).abs().max() > 0.01
 
 
 def test_wavegan_and_its_critic() -> None:
@@ -163,6 +168,33 @@ def test_wavegan_and_its_critic() -> None:
     assert critic(torch.rand(3, 8, 5000)).shape == (3,)
     with pytest.raises(UsageError, match="4000 samples; expected a multiple of 2500"):
         PulseGenerator(samples=4000)
+    assert Critic(width=1, shuffle=19)(torch.rand(2, 8, 5000)).shape == (2,)
+    with pytest.raises(UsageError, match=r"--shuffle 20 of 5000 samples; expected at most 19 \(published: 2\)"):
+        Critic(width=1, shuffle=20)
+
+
+def test_the_critic_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its layers, one by one, with phase shuffle between them."""
+    asked: list[tuple[Any, int]] = []
+
+    def rolled(x: Any, most: int) -> Any:
+        asked.append((tuple(x.shape[1:]), most))
+        return x.flip(2)
+
+    monkeypatch.setattr(wavegan, "phase_shuffle", rolled)
+    shapes = [(2, 2500), (4, 1250), (10, 625), (20, 313), (40, 79), (50, 20), (200, 5)]
+    strides = (2, 2, 2, 2, 4, 4, 4)
+    for shuffle in (0, 2):
+        critic = Critic(width=2, shuffle=shuffle)
+        x = ecgs = torch.randn(3, 8, 5000)
+        for k, (layer, stride, shape) in enumerate(zip(critic.layers, strides, shapes, strict=True)):
+            x = F.leaky_relu(F.conv1d(x, layer.weight, layer.bias, stride, 12), 0.2)
+            assert tuple(x.shape[1:]) == shape
+            x = x.flip(2) if shuffle and k < 6 else x
+        with torch.no_grad():
+            expected = F.linear(x.flatten(1), critic.score.weight, critic.score.bias)[:, 0]
+            torch.testing.assert_close(critic(ecgs), expected, rtol=1e-4, atol=1e-4)
+    assert asked == [(shape, 2) for shape in shapes[:6]]
 
 
 @pytest.mark.parametrize("factor", [2, 5])
