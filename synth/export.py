@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 try:
     import torch
@@ -28,7 +29,7 @@ except ModuleNotFoundError as error:
     raise missing(error, "train", __name__) from error
 
 from ecg_image_kit.adapters import optional
-from ecg_image_kit.errors import UsageError
+from ecg_image_kit.errors import EcgError, UsageError
 
 from .condition import LEADS8
 from .train import Config, build, layout_of, load_checkpoint, noise, to_mv
@@ -68,11 +69,9 @@ def export(
         half: keep weights in 16 bits, and the file under 16 MB; computing stays in 32.
 
     Raises:
-        UsageError: no such checkpoint, or a network larger than 16 MB. RuntimeError: ONNX Runtime gives something
-        other than torch.
+        UsageError: no such checkpoint, or a network larger than 16 MB. ExportError: a network that makes no numbers,
+        or ONNX Runtime gives something other than torch. Then what was in ``out`` is left as it was.
     """
-    import onnxruntime
-
     path, out = Path(run), Path(out)
     path = path / "checkpoint.pt" if path.is_dir() else path
     saved = load_checkpoint(path)
@@ -92,25 +91,19 @@ def export(
         model = Millivolts(net, config).eval()
         expected = model(z).numpy()
         rounding = float(np.abs(to_mv(net(z), config) - before).max())
+    if not (np.isfinite(expected).all() and math.isfinite(rounding)):
+        raise ExportError(
+            f"what the generator of {path} makes is not finite; expected mV. Its training has gone astray: train it "
+            "again with a lower --rate."
+        )
     out.mkdir(parents=True, exist_ok=True)
     onnx = out / f"{config.model}.onnx"
     part = onnx.with_suffix(".part")
-    axes = {0: "ecgs", 2: "samples"} if config.model == "pulse2pulse" else {0: "ecgs"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the exporter itself, and shapes that are constants
-        torch.onnx.export(
-            model, (z,), str(part), dynamo=False, opset_version=17, input_names=["noise"], output_names=["ecg"],
-            dynamic_axes={"noise": axes, "ecg": axes}, do_constant_folding=False,
-        )  # fmt: skip
-    if half:
-        _halve(part)
-    if half and part.stat().st_size > _MOST:
-        raise UsageError(f"{part} has {part.stat().st_size / 1e6:.1f} MB; expected at most {_MOST / 1e6:.0f} MB.")
-    session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
-    worst = float(np.abs(session.run(None, {"noise": z.numpy()})[0] - expected).max())
-    if worst > _CLOSE:
-        raise RuntimeError(f"the exported network differs from torch by {worst:.2g}; expected at most {_CLOSE:g}.")
-    part.replace(onnx)
+    try:
+        worst = _write(model, z, expected, part, half)
+        part.replace(onnx)
+    finally:
+        part.unlink(missing_ok=True)
     kinds = dict.fromkeys(spec.partition(":")[0] for spec in config.data)
     card: dict[str, Any] = {
         "what": "makes ECGs that belong to nobody, from noise",
@@ -140,6 +133,38 @@ def export(
     path = out / f"{config.model}.json"
     path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+class ExportError(EcgError):
+    """A network that cannot be used."""
+
+
+def _write(model: Millivolts, z: Tensor, expected: NDArray[np.float32], path: Path, half: bool) -> float:
+    """The network as ONNX; returns by how much it differs from torch. Raises UsageError, ExportError."""
+    import onnxruntime
+
+    axes = {0: "ecgs", 2: "samples"} if model.config.model == "pulse2pulse" else {0: "ecgs"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the exporter itself, and shapes that are constants
+        torch.onnx.export(
+            model, (z,), str(path), dynamo=False, opset_version=17, input_names=["noise"], output_names=["ecg"],
+            dynamic_axes={"noise": axes, "ecg": axes}, do_constant_folding=False,
+        )  # fmt: skip
+    if half:
+        _halve(path)
+    if half and path.stat().st_size > _MOST:
+        raise UsageError(
+            f"the network has {path.stat().st_size / 1e6:.1f} MB; expected at most {_MOST / 1e6:.0f} MB. --full writes "
+            "it whatever its size."
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = float(np.abs(session.run(None, {"noise": z.numpy()})[0] - expected).max())
+    if not worst <= _CLOSE:  # nor is NaN
+        raise ExportError(
+            f"the exported network differs from torch by {worst:.2g}; expected at most {_CLOSE:g}. Try --full, and "
+            "please report it."
+        )
+    return worst
 
 
 _ARCHITECTURES = {
@@ -201,9 +226,9 @@ def main(argv: list[str] | None = None) -> int:
     options = p.parse_args(argv)
     try:
         print(export(options.run, options.out, options.compute, options.data, options.half))
-    except UsageError as error:
+    except (EcgError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 

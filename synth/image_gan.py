@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _LEVELS = 4  # doublings of the side
+SMALLEST = 2 * 2**_LEVELS  # pixels of a side: of a single one at the bottom BatchNorm may know no spread
 
 
 class ImageGenerator(nn.Module):

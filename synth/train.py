@@ -15,10 +15,12 @@ import csv
 import math
 import os
 import pickle
+import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -41,9 +43,9 @@ from ecg_image_kit.errors import ImplausibleAmplitude, RecordError, UsageError
 
 from .arrange import ADAPTED, ARRANGEMENTS, Arrangement, arrangement
 from .condition import LEADS8
-from .image_gan import Discriminator, ImageGenerator
+from .image_gan import SMALLEST, Discriminator, ImageGenerator
 from .pulse2pulse import PulseGenerator
-from .wavegan import Critic, WaveGenerator, gradient_penalty
+from .wavegan import Critic, WaveGenerator, check_length, gradient_penalty
 
 I16 = NDArray[np.int16]
 MODELS = ("pulse2pulse", "wavegan", "image")
@@ -56,10 +58,8 @@ class Config:
     model: str = "pulse2pulse"  # one of MODELS
     data: tuple[str, ...] = ("samples",)  # sources of records with leads I, II, V1 to V6, each KIND or KIND:ROOT
     out: str = "run"
-    scp: str = (
-        ""  # of ptbxl (and samples) only records with these codes or classes, such as NORM (published: normal ECGs)
-    )
-    skip_last: int = 0  # last records of the first source, which are never seen: for evaluation
+    scp: str = ""  # of sources with labels only records with these codes or classes: NORM, published, are normal ECGs
+    skip_last: int = 0  # last records of each source, which are never seen: for evaluation
     drop_bad: bool = False  # leave out records that cannot be used, rather than stop at the first
     samples: int = 5000  # of an ECG; published: 5000
     fs: float = 500.0  # Hz
@@ -69,6 +69,7 @@ class Config:
     batch: int = 32  # published
     critic_steps: int = 5  # to one of the generator; published. Fewer learn faster at first. Image GAN: always 1
     width: int = 50  # channels of the critic's first layer; published: 50 (204 M parameters); 8 to 16 are affordable
+    slope: float = 0.01  # of the leaky ReLU in Pulse2Pulse's encoder; as the authors' code has it
     shuffle: int = 2  # samples, phase shuffle; published
     penalty: float = 10.0  # on the critic's gradient; published
     penalty_share: float = 1.0  # of the batch on which it is computed: a mean over fewer ECGs, and as much cheaper
@@ -80,11 +81,39 @@ class Config:
     limit: float = ADAPTED  # mV that become white: the adapted range; the full one is arrange.FULL
     features: int = 32  # channels of the image GAN's largest layers
     patience: int = 0  # stop once the judge of the image GAN has found it no better for so many checks; 0: never
-    bf16: bool = True  # twice as fast on processors and GPUs that know it; weights and losses stay in float32
+    bf16: bool = True  # where the device knows it, up to twice as fast; weights and losses stay in float32
     threads: int = 2  # of torch
     seed: int = 0
     minutes: float = math.inf  # to stop after, with a checkpoint
     check: int = 250  # steps between checkpoints, and pictures
+
+
+class Diverged(EcgError):
+    """Losses, weights or ECGs that are not finite: nothing can be learnt from there."""
+
+
+# What numbers may be; NaN is none of it.
+_LIMITS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("samples batch steps critic_steps width features check", lambda x: x >= 1, "1 or more"),
+    ("skip_last shuffle patience minutes", lambda x: x >= 0, "0 or more"),
+    ("penalty", lambda x: 0 <= x < math.inf, "0 or more"),
+    ("scale limit rate", lambda x: 0 < x < math.inf, "more than 0"),
+    ("penalty_share", lambda x: 0 < x <= 1, "more than 0, at most 1"),
+    ("slope beta1 beta2 ema", lambda x: 0 <= x < 1, "0 or more, less than 1"),
+    ("fs", lambda x: 1 <= x <= 1e5, "1 to 100000 Hz"),
+    ("threads", lambda x: 1 <= x <= 1024, "1 to 1024"),
+    ("seed", lambda x: 0 <= x < 2**63, "0 or more, less than 2^63"),
+)
+
+
+def _check(config: Config) -> None:
+    """Raises UsageError for what no training can be made of; ``build`` for what its networks cannot."""
+    for names, allowed, words in _LIMITS:
+        for name in names.split():
+            if not allowed(value := getattr(config, name)):
+                raise UsageError(f"--{name.replace('_', '-')} {value}; expected {words}.")
+    if config.arrangement not in ARRANGEMENTS:
+        raise UsageError(f"--arrangement {config.arrangement!r}; expected one of {', '.join(ARRANGEMENTS)}.")
 
 
 # Data
@@ -99,8 +128,8 @@ def load_data(config: Config) -> I16:
     """
     windows: list[I16] = []
     bad: list[str] = []
-    for k, spec in enumerate(config.data):
-        for source, name in _names(spec, config, config.skip_last if k == 0 else 0):
+    for spec in config.data:
+        for source, name in _names(spec, config):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", ImplausibleAmplitude)
@@ -116,18 +145,23 @@ def load_data(config: Config) -> I16:
     return np.stack(windows)
 
 
-def _names(spec: str, config: Config, skip: int) -> Iterator[tuple[Any, str]]:
+def _names(spec: str, config: Config) -> Iterator[tuple[Any, str]]:
     kind, _, root = spec.partition(":")
     options: dict[str, Any] = {"root": root} if root else {}
     if kind == "ptbxl":
         options["fs"] = 500
-    every = open_source(kind, **options)
-    names = list(every.names())
+    source = open_source(kind, **options)
+    names, skip = list(source.names()), config.skip_last
     if skip >= len(names):
-        raise UsageError(f"--skip-last {skip} of {len(names)} records of {spec}; expected fewer than it has.")
+        raise UsageError(f"--skip-last {skip} of {len(names)} records of {spec}; expected fewer than each source has.")
     kept_out = set(names[len(names) - skip :])
-    chosen = config.scp and kind in ("ptbxl", "samples")
-    source = open_source(kind, **options, scp=tuple(config.scp.split(","))) if chosen else every
+    if config.scp:
+        if not hasattr(source, "scp"):
+            raise UsageError(
+                f"--scp {config.scp} of {spec}, whose records cannot be chosen by labels; expected ptbxl:DIR or "
+                "samples. Leave --scp out, or give a folder of the chosen records alone."
+            )
+        source = open_source(kind, **options, scp=tuple(config.scp.split(",")))
     yield from ((source, name) for name in source.names() if name not in kept_out)
 
 
@@ -152,19 +186,25 @@ def windows_of(record: Record, config: Config) -> list[I16]:
 
 
 def build(config: Config) -> tuple[nn.Module, nn.Module]:
-    """Generator and critic. Raises UsageError for a model, length, width or arrangement that is not possible."""
+    """Generator and critic. Raises UsageError for a model, length, shuffle or arrangement that is not possible."""
     shape = {"leads": len(LEADS8), "samples": config.samples}
     if config.model not in MODELS:
         raise UsageError(f"--model {config.model!r}; expected one of {', '.join(MODELS)}.")
     if config.model == "image":
         planes, rows, columns = layout_of(config).shape
+        if min(rows, columns) < SMALLEST:
+            raise UsageError(
+                f"--samples {config.samples} are an image of {rows} x {columns}; expected {SMALLEST} x {SMALLEST} or "
+                "more. Give more samples."
+            )
         return ImageGenerator(planes, rows, columns, config.features), Discriminator(
             planes, rows, columns, config.features
         )
-    if config.width < 1:
-        raise UsageError(f"--width {config.width}; expected 1 or more channels (published: 50).")
+    check_length(config.samples)
     critic = Critic(**shape, width=config.width, shuffle=config.shuffle)
-    return (PulseGenerator(**shape) if config.model == "pulse2pulse" else WaveGenerator(**shape)), critic
+    if config.model == "wavegan":
+        return WaveGenerator(**shape), critic
+    return PulseGenerator(**shape, slope=config.slope), critic
 
 
 def layout_of(config: Config) -> Arrangement:
@@ -199,8 +239,19 @@ def noise(generator: nn.Module, count: int, device: torch.device | str = "cpu") 
 # Training
 
 
+def knows_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster there than float32: where it is emulated, it is 2 to 16 times slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not public, so perhaps not for ever
+    return any(getattr(torch.cpu, name, bool)() for name in known)
+
+
 class Trainer:
-    """Two networks, their optimizers, and the average that is kept; ``step`` is one update of the generator."""
+    """Two networks, their optimizers, and the average that is kept; ``step`` is one update of the generator.
+
+    ``spread``: (8,) mV, how far the data's leads spread. ``bf16``: whether it computes in that.
+    """
 
     def __init__(self, config: Config, data: I16, device: torch.device, rank: int = 0, world: int = 1) -> None:
         self.config, self.data, self.device, self.rank, self.world = config, data, device, rank, world
@@ -211,7 +262,10 @@ class Trainer:
             self.generator,
             multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema),  # type: ignore[no-untyped-call]
             use_buffers=True,
-        )
+        ).eval()  # for good: looking at what it makes must not move the BatchNorm statistics that are exported
+        self.bf16 = config.bf16 and knows_bf16(device)
+        # Lead by lead: a copy of all data in float64 would take four times their room.
+        self.spread = np.array([data[:, lead].std() for lead in range(data.shape[1])]) / 1000
         betas = (config.beta1, config.beta2)
         self.optimizers = [
             torch.optim.Adam(net.parameters(), config.rate, betas) for net in (self.generator, self.critic)
@@ -273,7 +327,7 @@ class Trainer:
         return {"discriminator": float(told.detach()), "generator": float(fooled.detach()), "told apart": float(right)}
 
     def _fast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _real(self, rng: np.random.Generator) -> Tensor:
         picked = rng.integers(len(self.data), size=self.config.batch)
@@ -296,38 +350,44 @@ class Trainer:
                 grad.copy_(mean.view_as(grad))
         optimizer.step()
 
+    def finite(self) -> bool:
+        """Whether all that is kept of the networks is."""
+        nets = (self.generator, self.critic, self.average)
+        return all(bool(torch.isfinite(value).all()) for net in nets for value in net.state_dict().values())
+
     def state(self) -> dict[str, Any]:
         return {
-            "config": asdict(self.config), "step": self.steps, "seconds": self.seconds, "records": len(self.data),
+            "config": {**asdict(self.config), "bf16": self.bf16},
+            "step": self.steps, "seconds": self.seconds, "records": len(self.data),
             "generator": self.generator.state_dict(), "critic": self.critic.state_dict(),
             "average": self.average.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers],
         }  # fmt: skip
 
     def restore(self, saved: dict[str, Any], path: Path) -> None:
         """Raises UsageError if ``saved`` is of another network."""
-        same = ("model", "samples", "width", "arrangement", "features", "limit", "scale", "soft", "fs")
+        same = ("model", "samples", "width", "slope", "arrangement", "features", "limit", "scale", "soft", "fs")
         before = saved["config"]
         if other := [
             f"{key} was {before[key]}, is {getattr(self.config, key)}"
             for key in same
             if before[key] != getattr(self.config, key)
         ]:
-            raise UsageError(f"{path} holds another network: {'; '.join(other)}. Give another --out.")
+            raise UsageError(
+                f"{path} holds another network: {'; '.join(other)}. Give another --out, or the same again."
+            )
         for name in ("generator", "critic", "average"):
             getattr(self, name).load_state_dict(saved[name])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
             for group in optimizer.param_groups:
-                group["lr"] = self.config.rate
+                group.update(lr=self.config.rate, betas=(self.config.beta1, self.config.beta2))
         self.steps, self.seconds = saved["step"], saved["seconds"]
 
     def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """(count, 8, samples) mV of the averaged generator."""
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            self.average.eval()
             raw = self.average(noise(self.generator, count).to(self.device)).cpu()
-            self.average.train()
         return to_mv(raw, self.config)
 
 
@@ -335,16 +395,17 @@ def train(config: Config) -> Path:
     """Train, going on from the checkpoint in ``config.out`` if there is one; returns the checkpoint's path.
 
     Raises:
-        UsageError: a model, length or width that cannot be, no records, or another network's checkpoint in the way.
-        RecordError: a record that nothing can be learnt from.
+        UsageError: a configuration that cannot be, no records, or another network's checkpoint in the way.
+        RecordError: a record that nothing can be learnt from. Diverged: losses that are no numbers any more; what was
+        kept before stays. KeyboardInterrupt: on Ctrl-C, with all steps until then kept.
     """
+    _check(config)
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if world > 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     torch.set_num_threads(config.threads)
-    _check(config)
     build(config)  # complains before the data are read
     trainer = Trainer(config, load_data(config), device, rank, world)
     out = Path(config.out)
@@ -355,15 +416,18 @@ def train(config: Config) -> Path:
     before, begin, first = trainer.seconds, time.time(), trainer.steps
     mean: dict[str, float] = {}
     best, waited, kept = math.inf, 0, trainer.steps if path.exists() else -1
-    with _bar(config.steps, trainer.steps, rank) as bar:
+    with _bar(config.steps, trainer.steps, rank) as bar, _interrupt(world) as interrupt:
         while trainer.steps < config.steps:
             late = time.time() - begin > 60 * config.minutes or 0 < config.patience <= waited
-            stop = torch.tensor(float(late), device=device)
+            stop = torch.tensor(float(late or interrupt.asked), device=device)
             if world > 1:  # all stop at the same step, or some would wait for the others for ever
                 torch.distributed.broadcast(stop, 0)
             if stop:
                 break
-            for key, value in trainer.step().items():
+            figures = trainer.step()
+            if not all(map(math.isfinite, figures.values())):
+                raise _diverged(", ".join(f"{key} {value:g}" for key, value in figures.items()), trainer, path)
+            for key, value in figures.items():
                 mean[key] = mean.get(key, value) + (value - mean.get(key, value)) / min(trainer.steps - first, 50)
             bar(mean)
             if rank == 0 and trainer.steps % config.check == 0:
@@ -372,26 +436,49 @@ def train(config: Config) -> Path:
                 judged = _keep(path, trainer, mean)
                 waited = 0 if judged < best else waited + 1
                 best = min(best, judged)
-    if rank == 0 and trainer.steps != kept:
-        trainer.seconds = before + time.time() - begin
-        _keep(path, trainer, mean)
+        if rank == 0 and trainer.steps != kept:
+            trainer.seconds = before + time.time() - begin
+            _keep(path, trainer, mean)
     if world > 1:
         torch.distributed.barrier()  # or one would hang up on another that is still at work
         torch.distributed.destroy_process_group()
+    if interrupt.asked and trainer.steps < config.steps:
+        raise KeyboardInterrupt(f"{path} keeps all {trainer.steps} steps; the same command goes on from there.")
     return path
 
 
-def _check(config: Config) -> None:
-    for name, low in (("batch", 1), ("steps", 1), ("critic_steps", 1), ("check", 1), ("skip_last", 0), ("samples", 2)):
-        if getattr(config, name) < low:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}; expected {low} or more.")
-    for name in ("scale", "limit", "fs", "rate"):
-        if not getattr(config, name) > 0:
-            raise UsageError(f"--{name} {getattr(config, name)}; expected more than 0.")
-    if not 0 < config.penalty_share <= 1:
-        raise UsageError(f"--penalty-share {config.penalty_share}; expected more than 0, at most 1.")
-    if config.arrangement not in ARRANGEMENTS:
-        raise UsageError(f"--arrangement {config.arrangement!r}; expected one of {', '.join(ARRANGEMENTS)}.")
+def _diverged(what: str, trainer: Trainer, path: Path) -> Diverged:
+    kept = f"{path} is still the last good one: go on from it" if path.exists() else "Nothing was kept: begin again"
+    return Diverged(
+        f"step {trainer.steps}: {what}; expected finite numbers. {kept} with a --rate below {trainer.config.rate:g}."
+    )
+
+
+class _interrupt:
+    """Ctrl-C ends a training after the step at hand, so that what is kept is whole; a second one ends it at once.
+
+    In several processes the second one does not count: torchrun hands on its own to those that had the terminal's.
+    """
+
+    def __init__(self, world: int) -> None:
+        self.world, self.asked = world, False
+
+    def __enter__(self) -> _interrupt:
+        # Where Ctrl-C is ignored or somebody else's, or this is not the main thread, it is left alone.
+        main = threading.current_thread() is threading.main_thread()
+        self.mine = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self.mine:
+            signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def _ask(self, *_: object) -> None:
+        if self.asked and self.world == 1:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *_: object) -> None:
+        if self.mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _bar:
@@ -425,27 +512,39 @@ class _bar:
 
 # What is kept, and looked at
 
+_KEPT = {"config", "step", "seconds", "records", "generator", "critic", "average", "optimizers"}
+
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What a training run keeps. Runs no code of the file. Raises UsageError."""
+    """What a training run keeps, with all fields of ``Config``. Runs no code of the file. Raises UsageError."""
     try:
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        config = saved["config"]  # the first ones did not keep the slope, which was 0.2
+        config.setdefault("slope", 0.2 if config["model"] == "pulse2pulse" else Config.slope)
+        for wanted, found in ((_KEPT, saved), ({f.name for f in fields(Config)}, config)):
+            if other := sorted(wanted ^ set(found)):
+                raise ValueError(f"{other[0]!r} is {'missing' if other[0] in wanted else 'not known'}")
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        text = str(error).splitlines()[0]
-        raise UsageError(
-            f"{path} cannot be read ({text}); expected the checkpoint.pt of python -m synth.train."
-        ) from None
-    return saved
+        why = str(error).partition("\n")[0]
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+    else:
+        return saved
+    raise UsageError(f"{path} cannot be read ({why}); expected the checkpoint.pt of python -m synth.train.")
 
 
 def _keep(path: Path, trainer: Trainer, mean: dict[str, float]) -> float:
     """Checkpoint, a line of the log, pictures. Returns what ``judge`` says of an image GAN, else 0."""
+    fakes = trainer.sample(16)
+    if not (np.isfinite(fakes).all() and trainer.finite()):  # the loss is of before the step's last update
+        raise _diverged("its update made weights that are not finite", trainer, path)
     part = path.with_suffix(".part")
     torch.save(trainer.state(), part)
     part.replace(path)
+    if not trainer.steps:
+        return 0.0  # nothing to look at; and a log that began without losses would have no columns for them
     config = trainer.config
-    fakes = trainer.sample(16)
-    spread = fakes.std(axis=(0, 2)) / (trainer.data.std(axis=(0, 2)) / 1000 + 1e-9)
+    spread = fakes.std(axis=(0, 2)) / (trainer.spread + 1e-9)
     row = {"step": trainer.steps, "minutes": trainer.seconds / 60, **mean, "spread": float(spread.mean())}
     judged = 0.0
     if config.model == "image":
@@ -546,11 +645,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--arrangement", choices=ARRANGEMENTS, default=default.arrangement, help="of ECGs into images")
     helps = {
         "out": "folder for checkpoint, log and pictures",
-        "scp": "of ptbxl only records with these codes or classes, such as NORM",
-        "skip_last": "last records of the first source, kept for evaluation", "samples": "of an ECG", "fs": "Hz",
+        "scp": "only records with these codes or classes, such as NORM; of ptbxl and samples, which have labels",
+        "skip_last": "last records of each source, kept for evaluation", "samples": "of an ECG", "fs": "Hz",
         "scale": "mV", "limit": "mV of white, of the image GAN", "steps": "of the generator", "batch": "ECGs in a step",
         "critic_steps": "to one of the generator",
-        "width": "of the critic: channels of its first layer", "shuffle": "samples, of phase shuffle",
+        "width": "of the critic: channels of its first layer", "slope": "of Pulse2Pulse's encoder, below 0",
+        "shuffle": "samples, of phase shuffle",
         "penalty": "weight of the gradient penalty", "penalty_share": "of the batch on which it is computed",
         "rate": "of learning", "beta1": "of Adam", "beta2": "of Adam", "ema": "of the weights that are kept",
         "features": "of the image GAN", "patience": "checks without progress to stop after (image GAN)",
@@ -564,7 +664,9 @@ def parser() -> argparse.ArgumentParser:
             p.add_argument(flag, type=type(value), default=value, help=f"{helps[f.name]} (default: {value})")
     p.add_argument("--drop-bad", action="store_true", help="leave out records that cannot be used")
     p.add_argument("--hard", dest="soft", action="store_false", help="scale and clip, as published, in place of tanh")
-    p.add_argument("--no-bf16", dest="bf16", action="store_false", help="compute in float32 throughout")
+    p.add_argument(
+        "--no-bf16", dest="bf16", action="store_false", help="in float32, even where the device knows bfloat16"
+    )
     return p
 
 
@@ -572,9 +674,12 @@ def main(argv: list[str] | None = None) -> int:
     options = vars(parser().parse_args(argv))
     try:
         path = train(Config(**{**options, "data": tuple(options["data"])}))
-    except EcgError as error:
+    except (EcgError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt as stop:
+        print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
+        return 130
     print(path)
     return 0
 
