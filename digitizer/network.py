@@ -15,9 +15,9 @@ import numpy as np
 
 from ecg_image_kit.errors import UsageError
 
-from .arrays import U8, B, D, F
+from .arrays import U8, B, D, F, runs_of
 from .rectify import Upright, turned
-from .segment import Ink, NameSeen, PulseSeen, erase_verticals, join_breaks
+from .segment import INK, Ink, NameSeen, PulseSeen, erase_verticals, join_breaks
 
 PX_PER_MM = 8.0  # of the images it was trained on
 _ROUGH = 5.0  # px per mm at which it still sees where traces are, if not exactly, in 40 % of the time
@@ -30,6 +30,8 @@ _LETTER = 16  # cells of the smallest name
 _UPRIGHT = 0.7  # share of the votes
 _ENLARGED = 2.0  # at most: a pitch that is smaller by more than that is likely to be wrong
 _INKED, _NEAR, _FAINT = 0.4, 0.25, 0.2
+_PRINTED_OVER, _STUMP = 12.0, 0.9  # mm, of a stroke, at most; of what is seen of it before and behind, at least
+_WIDE, _BOX = 3, 2.0  # px beside it that are its own, at most; mm about a name in which its frame may be
 
 
 _Place = tuple[slice, slice]
@@ -187,6 +189,36 @@ def unruled(own: Ink, rulings: D) -> Ink:
     coverage = own.coverage.copy()
     erase_verticals(coverage, rulings)
     return replace(own, coverage=coverage, rulings=rulings)
+
+
+def joined(own: Ink, ink: Ink, seen: Seen, ky: float) -> Ink:
+    """What is drawn of the traces, with upright strokes that stop at a lead's name and go on behind it joined along the
+    page's own ``ink``: where names are printed over beats the network draws neither."""
+    coverage = own.coverage
+    height, width = coverage.shape
+    page = np.asarray(cv2.resize(ink.coverage, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    there = cv2.dilate((page > INK).astype(np.uint8), np.ones((1, 3), np.uint8))
+    bare = np.concatenate([np.zeros((1, width), np.int32), np.cumsum(there == 0, axis=0, dtype=np.int32)])
+    around = np.ones((1 + 2 * round(_BOX * ky / LABEL_STRIDE),) * 2, np.uint8)
+    named = cv2.dilate((seen.labels[..., 1:].sum(axis=2) > _SURE).astype(np.uint8), around)
+    column, top, bottom = runs_of(coverage > INK)
+    gap, stumps = top[1:] - bottom[:-1], np.stack([(bottom - top)[:-1], (bottom - top)[1:]])
+    ok = (column[1:] == column[:-1]) & (gap <= _PRINTED_OVER * ky) & (stumps.min(axis=0) > _STUMP * ky)
+    ok &= bare[top[1:], column[1:]] == bare[bottom[:-1], column[1:]]
+    ok &= named[(top[1:] + bottom[:-1]) // 2 // LABEL_STRIDE, column[1:] // LABEL_STRIDE] > 0
+    inked = np.pad(page, ((0, 0), (_WIDE, _WIDE))) > INK
+    drawn = np.zeros_like(inked)
+    for k in np.flatnonzero(ok):
+        # Row by row, what goes on beside that column without a gap: the stroke leans, and has another side.
+        rows, columns = slice(bottom[k], top[k + 1]), slice(column[k], column[k] + 2 * _WIDE + 1)
+        near = inked[rows, columns].copy()
+        near[:, _WIDE] = True
+        own_stroke = np.zeros_like(near)
+        own_stroke[:, _WIDE:] = np.logical_and.accumulate(near[:, _WIDE:], axis=1)
+        own_stroke[:, _WIDE::-1] = np.logical_and.accumulate(near[:, _WIDE::-1], axis=1)
+        drawn[rows, columns] |= own_stroke
+    kept = drawn[:, _WIDE : width + _WIDE]
+    return replace(own, coverage=np.where(kept, np.maximum(coverage, page), coverage))
 
 
 def _last(paper: B) -> D:

@@ -156,12 +156,15 @@ def interpret(
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
     own, ink = network.ink_of(seen, view.kx, view.ky), None
+    gaps = not _black_and_white(image) or grid.contrast < _CLEAR
     with contextlib.suppress(NoInk):
         ink = segment(upright.image, upright.kx, upright.ky)
         # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
         ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]))
         sx, sy = view.kx / upright.kx, view.ky / upright.ky
         own = network.unruled(own, np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
+        if gaps:
+            own = network.joined(own, ink, seen, view.ky)
     try:
         found = _found(own, view, speed, gain)
     except NoTrace:
@@ -169,7 +172,6 @@ def interpret(
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
-        gaps = not _black_and_white(image) or grid.contrast < _CLEAR
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps)
         found, view = _Found(calibration, fits, pen), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
