@@ -346,7 +346,7 @@ def measure(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> Line | 
     if begins.size:
         left, left_slope = float(begins[0]), 0.0
     if ends.size:
-        right, right_slope = float(ends[-1]) - 25.0 * _USUAL_STEP * kx, 0.0  # where the last sample lies
+        right, right_slope = float(ends[-1]) - 25.0 * _USUAL_STEP * kx, 0.0  # the last sample, at the usual speed
     return Line(row, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], bool(begins.size))
 
 

@@ -26,7 +26,7 @@ _NODE = 1.25  # mm between nodes of the map; finer than the lines, because contr
 _LEAST = 12  # places in which lines must be seen
 # Programs draw lines on whole pixels: px by which one may be off such a place, the share of lines that must be on one,
 # and px by which even spacing may have been rounded.
-_WHOLE, _MOST_WHOLE, _ROUNDED = 0.2, 0.6, 0.55
+_WHOLE, _MOST_WHOLE, _ROUNDED = 0.2, 0.8, 0.55
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +114,14 @@ def _rounded(lines: D, at: D, mm_per_px: float, offset: float, shrink: int) -> t
     """Vector and offset of evenly spaced lines that a program rounded to whole pixels; None if they are not such lines.
 
     Rounding moves lines by up to half a pixel, in steps that look like uneven paper. Of all even spacings that would be
-    rounded to what is seen, the one in the middle is taken: the line from which the farthest is least far off.
+    rounded to what is seen, the one in their middle is taken.
 
     Args:
         lines: (lines,) mm; at: (lines,) px where each is, NaN where unseen; mm_per_px, offset: of the plane that fits
             them best; shrink: as in ``measure``.
     """
     from scipy.optimize import linprog
+    from scipy.spatial import ConvexHull, HalfspaceIntersection
 
     seen = np.abs(at * mm_per_px + offset - lines) * shrink < mm_per_px * 2 * _ROUNDED  # the others are something else
     mm, px = lines[seen], at[seen] * shrink
@@ -130,14 +131,20 @@ def _rounded(lines: D, at: D, mm_per_px: float, offset: float, shrink: int) -> t
     if ok.sum() < _LEAST or ok.mean() < _MOST_WHOLE:
         return None
     mm, px = mm[ok], whole[ok]
-    one = np.ones_like(mm)
-    middle = mm.mean()
-    # px = slope (mm - middle) + start, within +-reach: the least reach.
-    limits = np.stack([mm - middle, one, -one], axis=1), np.stack([middle - mm, -one, -one], axis=1)
-    best = linprog([0, 0, 1], np.concatenate(limits), np.concatenate([px, -px]), bounds=[(None, None)] * 3)
-    if not best.success or best.x[2] > _ROUNDED:
+    middle, far = float(mm.mean()), float(np.ptp(mm)) / 2
+    # px = slope (mm - middle) / far + start, within +-reach: first the least reach.
+    sides = np.stack([(mm - middle) / far, np.ones_like(mm)], axis=1)
+    limits = np.concatenate([np.insert(sides, 2, -1, axis=1), np.insert(-sides, 2, -1, axis=1)])
+    least = linprog([0, 0, 1], limits, np.concatenate([px, -px]), bounds=[(None, None)] * 3)
+    if not least.success or least.x[2] > _ROUNDED:
         return None
-    slope, start = best.x[0] / shrink, (best.x[1] + phase) / shrink
+    # All that would be rounded to the same are a polygon.
+    limits[:, 2] = np.concatenate([-px, px]) - max(0.5, least.x[2] + 0.02)
+    corners = HalfspaceIntersection(limits, least.x[:2]).intersections
+    x, y = corners[ConvexHull(corners).vertices].T
+    area = x * np.roll(y, -1) - np.roll(x, -1) * y
+    slope, start = (float(np.sum((v + np.roll(v, -1)) * area) / (3 * area.sum())) for v in (x, y))
+    slope, start = slope / far / shrink, (start + phase) / shrink
     return np.array([1 / slope, 0.0]), float(middle - start / slope)
 
 

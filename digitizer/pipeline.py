@@ -353,21 +353,28 @@ def _reading(
 
 
 def _of_one_zero(layout: Layout, fits: list[Fit], ky: float) -> list[Strip]:
-    """The strips; rhythm strips are moved to where their lead is at the same height as in its cell, over the seconds
-    that both show, unless pulses tell where both rows have their zero."""
+    """The strips, moved to where a lead is as high in its rhythm strip as in its cell, over the seconds that both show.
+
+    A pulse says where its row has its zero, and the others follow; where both rows have one nothing is moved.
+    """
     strips, told = list(layout.strips), {pulse.row for pulse in layout.pulses}
     for k, strip in enumerate(strips):
-        cells = [(cell, fit) for cell, fit in zip(strips, fits, strict=True) if cell.lead == strip.lead]
-        if not strip.rhythm or cells[0][0].rhythm or {strip.row, cells[0][0].row} <= told:
-            continue
-        cell, fit = cells[0]
+        c = next(c for c, cell in enumerate(strips) if cell.lead == strip.lead)
+        cell = strips[c]
         late = first_sample(cell) - first_sample(strip)
-        a, b = max(0, late), min(fits[k].y.size, late + fit.y.size)
-        if a < b:
-            apart = (fits[k].y[a:b] - fit.y[a - late : b - late]) / ky - (strip.y - cell.y)
-            both = fits[k].seen[a:b] & fit.seen[a - late : b - late]
-            if both.any():
-                strips[k] = replace(strip, y=strip.y + float(np.median(apart[both])))
+        a, b = max(0, late), min(fits[k].y.size, late + fits[c].y.size)
+        if not strip.rhythm or cell.rhythm or a >= b or {strip.row, cell.row} <= told:
+            continue
+        own, its = slice(a, b), slice(a - late, b - late)
+        both = fits[k].seen[own] & fits[c].seen[its]
+        if not both.any():
+            continue
+        above = (strip.y - fits[k].y[own] / ky) / strip.gain - (cell.y - fits[c].y[its] / ky) / cell.gain  # mV
+        higher = float(np.median(above[both]))
+        if strip.row in told:
+            strips = [replace(s, y=s.y + higher * s.gain) if s.row == cell.row else s for s in strips]
+        else:
+            strips[k] = replace(strip, y=strip.y - higher * strip.gain)
     return strips
 
 

@@ -78,7 +78,7 @@ def polish(
             found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     # Not held: the stroke is no more than a guess.
-    found = refitted(ink, curves, all_begun(ink.coverage, curves, pen, kx, ky), found, pen, scale)
+    found = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), found, pen, scale)
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen

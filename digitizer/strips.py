@@ -70,7 +70,7 @@ def fit_strips(
         elif abs(shift) > 0.01:
             fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
         curves = _curves(traced, tracks, guesses, fits)
-        fits = refitted(ink, curves, all_begun(ink.coverage, curves, pen, kx, ky), fits, pen, scale)
+        fits = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), fits, pen, scale)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
     found = iter(fits)
     return strips, [next(found) if ok else _unread(track) for track, ok in zip(every, readable, strict=True)], pen

@@ -33,9 +33,9 @@ Floats: TypeAlias = NDArray[np.float64]
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
 FORMAT = 1
 SECONDS = (2.0, 86_400.0)
-# Rows that a condition chooses from, at first; how many of them must be expected to fulfil it, or more are drawn; how
-# often twice as many are, before that is given up.
-CANDIDATES, FULFIL, ROUNDS = 100, 3.0, 7
+# Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
+CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
+TRIES = 20  # to draw so many, until there is one
 ADULT = (18.0, 95.0)  # years, of whom the training records were
 DENSITY = ("shares", "hidden", "start", "out", "offset", "linear", "level")
 FINE = 0.5  # of the minor components' spread: drawn on their own they do not cancel where they should
@@ -47,7 +47,7 @@ NAMES = (
 )  # fmt: skip
 # Kinds of record: what is between them does not exist.
 KINDS = ("P waves", "no P waves, irregular", "no P waves, regular")
-FIBRILLATES = 1  # the kind that atrial fibrillation is by its definition, even if its P waves seemed to be there
+FIBRILLATES = 1  # the kind that atrial fibrillation is by its definition: some records called so seemed to have P waves
 PARTS = ("p", "qrs", "t", "texture")
 FLOORS = np.array([0.015, 0.04, 0.03])  # mV; P, QRS and ST-T are described in units of their rms and this
 MAIN = {"p": 12, "qrs": 40, "t": 22, "texture": 24}  # components whose joint density is learned
@@ -87,7 +87,8 @@ class Beats:
 
     name = "beats"
     fs = texture.FS
-    longest, at_once = SECONDS[1], 1
+    shortest, longest = SECONDS
+    at_once = 1
     conditions: tuple[str, ...] = ("label", "hr", "sex", "age")
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: str = "") -> None:
@@ -108,6 +109,7 @@ class Beats:
             )
         self.sha256 = sha256
         self._a = a
+        self._rows: dict[Condition, int] = {}
         self._density = Density(**{key: a[key] for key in DENSITY})
         self._plain = np.tile(SCORES[:, None], (1, sum(MINOR.values())))
 
@@ -154,50 +156,48 @@ class Beats:
 
     def _row(self, rng: np.random.Generator, condition: Condition) -> tuple[Floats, int, dict[str, Any]]:
         """(columns,) normal scores that fulfil the condition, their kind, and what is known of the ECG."""
-        ages = _adult(condition.age)
-        rounds: list[tuple[Floats, NDArray[np.intp], Floats, Floats, Floats, Floats, Floats]] = []
-        expected, n = 0.0, CANDIDATES if set(condition.asked) - {"hr"} else 1
-        for again in range(ROUNDS):
-            z, kind, hr = self._candidates(rng, condition.hr, n << again)
-            features = _features(z, kind)
-            labels = self._labels(features)
-            female = _logistic(features @ self._a["sex"])
-            age, age_sd = features @ self._a["age"][:-1], float(self._a["age"][-1])
-            weight = np.ones(len(z))
-            if condition.label is not None:
-                weight *= labels[:, CLASSES.index(condition.label)]
-            if condition.label == "AF":
-                weight *= kind == FIBRILLATES
-            if condition.sex is not None:
-                weight *= female if condition.sex == "F" else 1 - female
-            if condition.age is not None:
-                low, high = ages
-                weight *= ndtr((high + 0.5 - age) / age_sd) - ndtr((low - 0.5 - age) / age_sd)
-            rounds.append((z, kind, hr, labels, female, age, weight))
-            expected += float(weight.sum())
-            if n == 1 or expected >= FULFIL:
+        n = self._needed(condition)
+        for _ in range(TRIES):
+            z, kind, hr = self._candidates(rng, condition.hr, n)
+            labels, female, age, weight = self._told(z, kind, condition)
+            if weight.sum() > 0.5:  # seldom is there nothing to choose from
                 break
-        if n > 1 and expected < 1.0:
-            tried = sum(len(each[0]) for each in rounds)
-            raise UsageError(
-                f"{condition.words}: of {tried} ECGs that model {self.name} drew it expects {expected:.2g} to be like "
-                "that; expected at least one. Ask for less, or for a wider range."
-            )
-        z, kind, hr, labels, female, age, weight = (np.concatenate(each) for each in zip(*rounds, strict=True))
-        k = int(np.searchsorted(np.cumsum(weight) / weight.sum(), rng.random())) if n > 1 else 0
-        k = min(k, len(z) - 1)
+        k = int(np.searchsorted(np.cumsum(weight) / (weight.sum() + 1e-12), rng.random())) if n > 1 else 0
+        k = min(k, n - 1)
         u = rng.random(3)
         if condition.label is not None:
             label: str | None = condition.label
         else:
             label = (*CLASSES, None)[int(np.searchsorted(np.cumsum(labels[k])[:-1], u[0], side="right"))]
         sex = condition.sex or ("F" if u[1] < female[k] else "M")
-        low, high = ages
+        low, high = _adult(condition.age)
+        age_sd = float(self._a["age"][-1])
         a, b = (float(ndtr((v - age[k]) / age_sd)) for v in (low, high))
         years = age[k] + age_sd * float(ndtri(np.clip(a + (b - a) * u[2], 1e-9, 1 - 1e-9)))
         return z[k], int(kind[k]), {
             "label": label, "hr": float(hr[k]), "sex": sex, "age": float(np.clip(np.round(years), low, high))
         }  # fmt: skip
+
+    def _needed(self, condition: Condition) -> int:
+        """How many rows to choose one from, so that some can be expected to fulfil the condition.
+
+        Judged by rows of its own, so that it is the same for every record. Raises UsageError if there are hardly any.
+        """
+        if not set(condition.asked) - {"hr"}:
+            return 1
+        if condition not in self._rows:
+            rng, n = np.random.default_rng(0), CANDIDATES
+            while (
+                expected := float(self._told(*self._candidates(rng, condition.hr, n)[:2], condition)[-1].sum())
+            ) < FULFIL and n < MOST:
+                n *= 2
+            if expected < 1.0:
+                raise UsageError(
+                    f"{condition.words}: of {n} ECGs that model {self.name} drew it expects {expected:.2g} to be like "
+                    "that; expected at least one. Ask for less, or for a wider range."
+                )
+            self._rows[condition] = n
+        return self._rows[condition]
 
     def _candidates(
         self, rng: np.random.Generator, rate: Span | None, n: int
@@ -219,10 +219,28 @@ class Beats:
         z, kind = self._density.draw(rng, n, first)
         return z, kind, np.asarray(hr)
 
-    def _labels(self, features: Floats) -> Floats:
+    def _told(self, z: Floats, kind: NDArray[np.intp], condition: Condition) -> tuple[Floats, Floats, Floats, Floats]:
+        """Of rows: probabilities of each label (n, classes + 1), of being a woman's, the age (n,) to be expected, and
+        the probability that the condition is fulfilled."""
+        features = _features(z, kind)
+        labels = self._labels(features, kind)
+        female = _logistic(features @ self._a["sex"])
+        age, age_sd = features @ self._a["age"][:-1], float(self._a["age"][-1])
+        weight = np.ones(len(z))
+        if condition.label is not None:
+            weight *= labels[:, CLASSES.index(condition.label)]
+        if condition.sex is not None:
+            weight *= female if condition.sex == "F" else 1 - female
+        if condition.age is not None:
+            low, high = _adult(condition.age)
+            weight *= ndtr((high + 0.5 - age) / age_sd) - ndtr((low - 0.5 - age) / age_sd)
+        return labels, female, age, weight
+
+    def _labels(self, features: Floats, kind: NDArray[np.intp]) -> Floats:
         """(n, classes + 1) probabilities; the last column is none of the classes."""
         logits = features @ self._a["label"]
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        odds[kind != FIBRILLATES, CLASSES.index("AF")] = 0.0
         out: Floats = odds / odds.sum(axis=1, keepdims=True)
         return out
 

@@ -68,7 +68,8 @@ class Generator(Protocol):
     fs: float  # Hz, of what `sample` returns
     sha256: str  # of the weights
     conditions: tuple[str, ...]  # which of Condition's fields it can fulfil
-    longest: float  # s, that it can make
+    shortest: float  # s, that it can make
+    longest: float
     at_once: int  # ECGs that are made faster together than one by one
 
     def sample(

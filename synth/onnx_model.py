@@ -34,6 +34,7 @@ class OnnxModel:
     """
 
     conditions: tuple[str, ...] = ()
+    shortest = 1.0  # s
     at_once = 2 * _BATCH
 
     def __init__(self, card: Path, name: str = "") -> None:

@@ -16,7 +16,6 @@ from .generate import check, load_model, make
 from .onnx_model import words
 
 _USUAL = 10.0  # s
-_KEPT = 64  # records
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,8 @@ class Gan:
     _made: OrderedDict[int, Record] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        asked = self.condition.asked
         generator = load_model(self.model)
-        seconds = min(_USUAL, generator.longest) if self.duration is None else self.duration
-        check(self.n, self.seed, seconds, self.fs)
-        if seconds > generator.longest:
-            raise UsageError(
-                f"duration {seconds:g} s; model {generator.name} makes at most {generator.longest:g} s. Ask for less."
-            )
-        object.__setattr__(self, "duration", float(seconds))
-        # The first is made now: what is wrong with the request is said before anything is written.
-        self._made[0] = next(self._make([0]))
-        if impossible := [name for name in asked if name not in generator.conditions]:
+        if impossible := [name for name in self.condition.asked if name not in generator.conditions]:
             able = (
                 f"it can be asked for {', '.join(generator.conditions)}" if generator.conditions else "it draws freely"
             )
@@ -65,6 +54,16 @@ class Gan:
                 f"model {generator.name} cannot be asked for {words(impossible)}: {able}. Leave it out, or take "
                 "--src gan:beats."
             )
+        seconds = min(_USUAL, generator.longest) if self.duration is None else self.duration
+        if not generator.shortest <= seconds <= generator.longest:
+            raise UsageError(
+                f"duration {seconds:g} s; expected {generator.shortest:g} to {generator.longest:g} s, as model "
+                f"{generator.name} makes them."
+            )
+        check(self.n, self.seed, seconds, self.fs)
+        object.__setattr__(self, "duration", float(seconds))
+        # The first is made now: what is wrong with the request is said before anything is written.
+        self._made[0] = next(self._make([0]))
 
     @property
     def condition(self) -> Condition:
@@ -85,14 +84,15 @@ class Gan:
         i = int(number[1])
         if i not in self._made:
             # Records are mostly asked for in turn: the next few are made along, if that is faster.
-            numbers = range(i, min(i + load_model(self.model).at_once, self.n))
+            at_once = load_model(self.model).at_once
+            numbers = range(i, min(i + at_once, self.n))
             self._made.update(zip(numbers, self._make(numbers), strict=True))
-            while len(self._made) > _KEPT:
+            while len(self._made) > 4 * at_once:
                 self._made.popitem(last=False)
         return self._made[i]
 
     def _make(self, numbers: Sequence[int]) -> Iterator[Record]:
-        return make(numbers, self.model, self.seed, self.condition, float(self.duration or _USUAL), self.fs)
+        return make(numbers, self.model, self.seed, self.condition, self.duration or _USUAL, self.fs)
 
     @property
     def _name(self) -> str:

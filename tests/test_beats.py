@@ -287,7 +287,7 @@ def test_rare_conditions_hold_or_are_refused(shipped):
     found = [d for d in (try_delineate(Record(LEADS8, one, 500.0)) for one in mv) if d is not None]
     assert np.mean([np.isfinite(d.pr) for d in found]) < 0.3
     assert all(meta["label"] == "AF" and 30 <= meta["age"] <= 50 for meta in known)
-    with pytest.raises(UsageError, match=r"AF, hr 60-80, sex F, age 18-25: of 12700 ECGs .* Ask for less"):
+    with pytest.raises(UsageError, match=r"AF, hr 60-80, sex F, age 18-25: of 12800 ECGs .* Ask for less"):
         shipped.sample(rngs(0), 8.0, Condition("AF", (60, 80), "F", (18, 25)))
     with pytest.raises(UsageError, match="age 0-5; expected some of 18 to 95 years"):
         shipped.sample(rngs(0), 8.0, Condition(age=(0, 5)))

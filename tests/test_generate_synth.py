@@ -161,7 +161,7 @@ def test_as_long_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # Of a model that makes less than the usual 10 s, records are as long as it can.
     monkeypatch.setattr(load_model("pulse2pulse"), "longest", 5.0)
     assert Gan("pulse2pulse").load("pulse2pulse-000000").duration == 5.0
-    with pytest.raises(UsageError, match="duration 6 s; model pulse2pulse makes at most 5 s"):
+    with pytest.raises(UsageError, match="duration 6 s; expected 1 to 5 s"):
         Gan("pulse2pulse", duration=6.0)
 
 
@@ -294,7 +294,11 @@ def test_workers_make_the_same(tmp_path: Path) -> None:
         (["--src", "gan", "-n", "1", "--hr", "5-9"], "--hr '5-9'; expected 30 to 220 beats per minute"),
         (["--src", "gan", "-n", "1", "--hr", "60,80"], "expected one number or one range"),
         (["--src", "gan", "-n", "1", "--age", "3-9"], "age 3-9; expected some of 18 to 95 years"),
-        (["--src", "gan:pulse2pulse", "-n", "1", "--duration", "61"], "model pulse2pulse makes at most 60 s"),
+        (
+            ["--src", "gan:pulse2pulse", "-n", "1", "--duration", "61"],
+            "duration 61 s; expected 1 to 60 s, as model pulse2pulse",
+        ),
+        (["--src", "gan", "-n", "1", "--duration", "1"], "duration 1 s; expected 2 to 86400 s, as model beats"),
         (["--src", "gan:weights/pulse2pulse", "-n", "1"], "is not a model; expected one of"),
         (["--records-only", "--seconds", "100"], "how long records are says --duration"),
         (["--src", "gan", "-n", "1", "--sex", "X"], "--sex 'X'; expected one of F, M"),
