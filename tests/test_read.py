@@ -101,14 +101,37 @@ def test_separators_do_not_lead_traces_astray(separator: str, reader: str, floor
     assert scored(page, digitizer.read(page.image, reader=reader)).value("plain") > floor
 
 
-def test_a_rhythm_strip_is_as_high_as_its_cell() -> None:
-    """Without pulses nothing but their common seconds tells that both are the same lead's: no step where they meet."""
-    layout = replace(Layout.for_record(sample("00003"), "3x4+1R"), pulses=())
+@pytest.mark.parametrize(
+    ("name", "style", "pulse"),
+    [("00010", Style(separator="line"), "right"), ("00013", Style(separator="line"), "right"),
+     ("00002", Style(separator="line", grid="black", minor_width=0.07, major_width=0.14), "left")],
+)  # fmt: skip
+def test_what_is_left_of_a_separator_is_no_beginning(name: str, style: Style, pulse: str) -> None:
+    layout = Layout.for_record(sample(name), "3x4+1R", pulse=pulse)
+    page = render(sample(name), layout, style, 200)
+    assert scored(page, digitizer.read(page.image, reader="analytic")).value("plain") > 33
+
+
+@pytest.mark.parametrize(("gain", "pen"), [(5, 0.12), (5, 0.15), (10, 0.12), (20, 0.12)])
+def test_pulses_of_thin_pens_are_no_separators(gain: float, pen: float) -> None:
+    layout = Layout.for_record(sample("00002"), "3x4+1R", gain=gain)
+    page = render(sample("00002"), layout, Style(pen_width=pen), 300)
+    reading = digitizer.read(page.image, reader="analytic")
+    assert reading.page.layout.gain == gain and len(reading.page.layout.pulses) == len(page.layout.pulses)
+
+
+@pytest.mark.parametrize("with_pulse", [(), (3,), (1,)])
+def test_a_rhythm_strip_is_as_high_as_its_cell(with_pulse: tuple[int, ...]) -> None:
+    """Without two pulses only their common seconds tell that both are the same lead's: no step where they meet. One
+    pulse, in whichever row, tells where both have their zero."""
+    layout = Layout.for_record(sample("00003"), "3x4+1R")
+    layout = replace(layout, pulses=tuple(pulse for pulse in layout.pulses if pulse.row in with_pulse))
     page = render(sample("00003"), layout, dpi=150)
-    reading = digitizer.read(page.image)
+    reading = digitizer.read(page.image, reader="analytic")
     true, read = (record.lead("II").astype(np.float64) for record in (page.record(), reading.record))
-    off = read - true
-    assert abs(np.nanmedian(off[:1200]) - np.nanmedian(off[1300:])) < 0.005
+    begin, rest = (np.nanmedian((read - true)[part]) for part in (slice(1200), slice(1300, None)))
+    assert abs(begin - rest) < 0.005
+    assert not with_pulse or max(abs(begin), abs(rest)) < 0.01
 
 
 def test_grey_copy() -> None:
