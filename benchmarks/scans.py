@@ -59,7 +59,11 @@ def einthoven(page: Page) -> list[float]:
     """For every column with three limb leads or more: the unexplained share of their power, 1 if they are unrelated."""
     found = []
     cells = [t for t in page.traces if not t.strip.rhythm and t.strip.lead.lstrip("-") in _FROM_I_II]
-    for _, column in groupby(sorted(cells, key=lambda t: t.strip.x), key=lambda t: round(t.strip.x)):
+
+    def column_of(trace: Trace) -> int:
+        return sum(t.strip.row == trace.strip.row and t.strip.x < trace.strip.x for t in cells)
+
+    for _, column in groupby(sorted(cells, key=column_of), key=column_of):
         traces = {t.strip.lead.lstrip("-"): _upright(t) for t in column}
         if len(traces) < 3:
             continue

@@ -28,6 +28,9 @@ _NAME_BEFORE, _NAME_AFTER = 3.0, 13.0  # mm of a cell's beginning at which its n
 _LONGEST_END, _CUT = 0.8, 0.1  # mm that ink reaches beyond a row's end, at most; that it may fall short of it
 _LOST = 0.2  # mm by which rows are shorter than their time if one of their ends was not found
 _STEEPER = 0.15  # px/px
+# mm per mm of height by which rows may begin later and later; departure from Einthoven's law, and of rhythm strips from
+# their cells, where nothing needs to be mended; and what share of it may be left.
+_MOST_ASKEW, _LAWFUL, _BETTER = 0.015, 0.03, 0.5
 _AT_RULING = 0.6  # mm about a row's end in which a ruled line is taken to stand at it
 _ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
@@ -105,7 +108,7 @@ class _Guess:
 class _Sheet:
     """The rows in mm: their ``levels`` (W,), one per image column; where they all begin, and how long they are.
 
-    ``names``: row -> lead names read beside it.
+    ``names``: row -> lead names read beside it. ``late``: (rows,) mm by which each is further right than the others.
     """
 
     levels: list[D]
@@ -113,10 +116,11 @@ class _Sheet:
     width: float
     kx: float
     names: dict[int, list[NameSeen]]
+    late: D
 
     def at(self, row: int, x: D) -> D:
-        """Levels of a row at ``x`` (N,) mm, NaN where there is no ink."""
-        level = self.levels[row]
+        """Levels of a row at ``x`` (N,) mm, but for ``late``; NaN where there is no ink."""
+        level, x = self.levels[row], x + self.late[row]
         return np.asarray(level[np.clip(np.round(x * self.kx).astype(int), 0, level.size - 1)], np.float64)
 
     def cells(self, row: int, columns: int) -> list[D]:
@@ -202,7 +206,8 @@ def calibrate(
         + (f"; the pen's ends lengthen them by {cap:.2f} mm on either side" if cap else "")
     )
     names = _by_row(ink.names or (), baselines, traced.spacing / ky)
-    sheet = _Sheet([row_levels(traced, line.row, ky) for line in lines], left, seconds * speed, kx, names)
+    levels = [row_levels(traced, line.row, ky) for line in lines]
+    sheet = _Sheet(levels, left, seconds * speed, kx, names, np.zeros(len(lines)))
     if cut_off:
         longer = [s for s in _USUAL_SECONDS if s > seconds + 0.02]
         sheets = [sheet, *(replace(sheet, width=s * speed) for s in longer)]
@@ -217,6 +222,9 @@ def calibrate(
     best, notes["layout"], doubt = _choose(sheet, traced, ky)
     if doubt:
         warnings.append(doubt)
+    sheet = replace(sheet, late=_askew(best, sheet, baselines))
+    if sheet.late.any():
+        notes["time"] += f"; printed askew to the grid, by {np.ptp(sheet.late):.2f} mm from the first row to the last"
     together = best.columns > 1 and _simultaneous(best, sheet)
     notes["columns"] = "simultaneous (beats stand at the same places in every column)" if together else "sequential"
 
@@ -229,6 +237,8 @@ def calibrate(
         notes[f"rhythm strip {k}"] = f"lead {lead} ({why})"
         zero = _zero(lines[r], sheet.levels[r])
         strips.append(Strip(lead, 0.0, seconds, left, zero, gain, lines[r].row, rhythm=True))
+    late = {line.row: float(by) for line, by in zip(lines, sheet.late, strict=True)}
+    strips = [replace(strip, x=strip.x + late[strip.row]) for strip in strips]
     height, width = ink.coverage.shape
     foot = min(_PULSE_FOOT, 0.1 * speed)
     printed = tuple(Pulse(p.x - foot, p.foot, gain, line.row) for line in lines if (p := line.pulse))
@@ -652,6 +662,29 @@ def _law(guess: _Guess, cells: list[list[D]]) -> float:
             x = x - np.median(x, axis=1, keepdims=True)
             ratios.append(float(np.sum(x.sum(axis=0) ** 2) / (np.sum(x**2) + 1e-9)))
     return 1.0 - min(2.0, float(np.median(ratios))) if ratios else 0.0
+
+
+def _askew(guess: _Guess, sheet: _Sheet, baselines: D) -> D:
+    """(rows,) mm by which each begins later than their mean, in proportion to its height on the sheet: what is printed
+    need not be square to the grid. Told by Einthoven's law and by rhythm strips, which agree with the rows above at one
+    time only; 0 unless much speaks for it.
+    """
+
+    def broken(slope: float) -> D:
+        """(2,) departure from the law, and of rhythm strips from their cells."""
+        tried = replace(sheet, late=slope * (baselines - baselines.mean()))
+        cells = [tried.cells(r, guess.columns) for r in range(guess.rows + guess.rhythm)]
+        return np.array([1.0 - _law(guess, cells), 1.0 - _rhythm(guess, cells) if guess.rhythm else 0.0])
+
+    if len(baselines) < 3 or not _lawful(guess) or (square := broken(0.0)).sum() < _LAWFUL:
+        return np.zeros(len(baselines))
+    slopes = np.linspace(-_MOST_ASKEW, _MOST_ASKEW, 61)
+    askew = [broken(float(slope)) for slope in slopes]
+    k = int(np.argmin([both.sum() for both in askew]))
+    better = askew[k].sum() < _BETTER * square.sum() and (askew[k] < square + _LAWFUL).all()
+    if not better or not 0 < k < slopes.size - 1:
+        return np.zeros(len(baselines))
+    return np.asarray(slopes[k] * (baselines - baselines.mean()), np.float64)
 
 
 def _labels(guess: _Guess, sheet: _Sheet, traced: Traced, ky: float) -> float:

@@ -26,6 +26,7 @@ _STROKE = (0.5, 1.8)  # of the pen's width, that the ink of a trace has
 _FLAT = 0.8  # steepness at which an end counts half: a pen cut straight says little there
 _ROUND = 0.25  # of the pen's width, that ends must be longer than those cut straight to be taken for round
 _KNOWN, _ALONE = 0.05, 0.02  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
+_ASKEW = 2.0  # mm within which rows begin, and end
 _TOO_LITTLE = 0.5  # worth of all ends on one side
 _OFF = 0.3  # mm by which rows may be too short or too long; else what was seen is not their ends
 
@@ -40,9 +41,9 @@ def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: fl
     first, last = min(c.x0 for c in curves), max(c.x0 + c.step * c.y.size for c in curves)
     begins, ends = [], []
     for one, strip in zip(curves, strips, strict=True):
-        if one.x0 - first < 2 * one.step:
+        if one.x0 - first < _ASKEW * kx:
             begins.append(_beyond(coverage, one, 0, pen, kx))
-        if last - one.x0 - one.step * one.y.size < 2 * one.step:
+        if last - one.x0 - one.step * one.y.size < _ASKEW * kx:
             ends.append(_beyond(coverage, one, count_of(strip) - 1, pen, kx))
     for cap in ("butt", "round"):
         before, after = _middle(begins, cap, kx), _middle(ends, cap, kx)

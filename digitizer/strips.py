@@ -129,7 +129,8 @@ def _start(
     windows, guesses = [], []
     for track, fit in zip(tracks, fits, strict=True):
         strip = track.strip
-        if strip.row in calibration.hidden or abs(strip.x - layout.strips[0].x) > 1e-6 or track.first < _BARE:
+        first = min(other.x for other in layout.strips if other.row == strip.row)
+        if strip.row in calibration.hidden or strip.x > first + 1e-6 or track.first < _BARE:
             continue
         inside = track.known[:length]
         if inside.mean() < 0.9 or not inside[:_BARE].any():
