@@ -134,6 +134,20 @@ def test_a_rhythm_strip_is_as_high_as_its_cell(with_pulse: tuple[int, ...]) -> N
     assert not with_pulse or max(abs(begin), abs(rest)) < 0.01
 
 
+@pytest.mark.parametrize(("by", "reader"), [(0.25, "analytic"), (-0.12, "learned"), (0.0, "learned")])
+def test_rows_printed_askew_to_the_grid(by: float, reader: str) -> None:
+    """Each row begins ``by`` mm later than the one above, as on sheets that went askew through the recorder."""
+    layout = Layout.for_record(sample("00005"), "3x4+1R")
+    strips = tuple(replace(strip, x=strip.x + by * strip.row) for strip in layout.strips)
+    pulses = tuple(replace(pulse, x=pulse.x + by * pulse.row) for pulse in layout.pulses)
+    page = render(sample("00005"), replace(layout, strips=strips, pulses=pulses), dpi=150)
+    reading = digitizer.read(page.image, reader=reader)
+    assert scored(page, reading).value("plain") > 26
+    begins = [strip.x for strip in reading.page.layout.strips if strip.start == 0]
+    assert np.ptp(begins) == pytest.approx(3 * abs(by), abs=0.05)
+    assert ("askew" in reading.notes["time"]) == (by != 0)
+
+
 def test_grey_copy() -> None:
     page = printed("00005", 150)
     grey = np.round(page.image @ [0.299, 0.587, 0.114]).astype(np.uint8)
