@@ -31,6 +31,7 @@ _STEEPER = 0.15  # px/px
 # mm per mm of height by which rows may begin later and later; departure from Einthoven's law, and of rhythm strips from
 # their cells, where nothing needs to be mended; and what share of it may be left.
 _MOST_ASKEW, _LAWFUL, _BETTER = 0.015, 0.03, 0.5
+_ALIKE = 0.03  # by which pulses of a gain that is not usual may differ
 _AT_RULING = 0.6  # mm about a row's end in which a ruled line is taken to stand at it
 _ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
@@ -299,14 +300,19 @@ def _scale(
     """The nearest usual value to the pulses' median, where it came from, and whether it is more than assumed."""
     if given is not None:
         return given, f"{given:g} {unit}, given", True
-    if measured:
-        value = float(np.median(measured))
-        nearest = min(usual, key=lambda u: abs(np.log(value / u)))
-        if abs(value / nearest - 1) < tolerance:
-            return nearest, f"{nearest:g} {unit}, from {len(measured)} calibration pulses ({value:.2f})", True
-        if not usual_only:
-            return value, f"{value:.2f} {unit}, from {len(measured)} calibration pulses (not a usual value)", True
-    return default, f"{default:g} {unit}, assumed: no calibration pulse was read", False
+    if not measured:
+        return default, f"{default:g} {unit}, assumed: no calibration pulse was read", False
+    seen, values = float(np.median(measured)), np.array(measured)
+    nearest = min(usual, key=lambda u: abs(np.log(seen / u)))
+    if abs(seen / nearest - 1) < tolerance:
+        return nearest, f"{nearest:g} {unit}, from {len(measured)} calibration pulses ({seen:.2f})", True
+    alike = len(measured) > 1 and bool((np.abs(values / seen - 1) < _ALIKE).all())
+    if alike and not usual_only:
+        return seen, f"{seen:.2f} {unit}, from {len(measured)} calibration pulses (not a usual value)", True
+    told = max(usual, key=lambda u: (int(np.sum(np.abs(values / u - 1) < tolerance)), u == default))
+    value = told if (np.abs(values / told - 1) < tolerance).any() else default
+    read = ", ".join(f"{v:.2f}" for v in measured)
+    return value, f"{value:g} {unit}, assumed: calibration pulses were read as {read}", False
 
 
 def _seconds(measured: float, speed: float, pen: float, most: float) -> float:
@@ -352,12 +358,13 @@ def measure(ink: Ink, traced: Traced, row: int, kx: float, ky: float) -> Line | 
     # A ruled line at either end stands where the row's time begins or is over, and hides the ink there.
     ruled = ink.rulings[(ink.rulings[:, 1] < baseline) & (ink.rulings[:, 1] + ink.rulings[:, 3] > baseline)]
     middle = ruled[:, 0] + (ruled[:, 2] - 1) / 2
-    begins, ends = (middle[np.abs(middle - end) < _AT_RULING * kx] for end in (left, right))
-    if begins.size:
-        left, left_slope = float(begins[0]), 0.0
-    if ends.size:
-        right, right_slope = float(ends[-1]) - 25.0 * _USUAL_STEP * kx, 0.0  # the last sample, at the usual speed
-    return Line(row, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], bool(begins.size))
+    nearest = [float(middle[np.argmin(np.abs(middle - end))]) if middle.size else np.inf for end in (left, right)]
+    begins, ends = (abs(at - end) < _AT_RULING * kx for at, end in zip(nearest, (left, right), strict=True))
+    if begins:
+        left, left_slope = nearest[0], 0.0
+    if ends:
+        right, right_slope = nearest[1] - 25.0 * _USUAL_STEP * kx, 0.0  # the last sample, at the usual speed
+    return Line(row, left / kx, right / kx, left_slope, right_slope, pulse, joined[0], joined[1], begins)
 
 
 def _with_pulses(lines: list[Line], baselines: D, pulses: tuple[PulseSeen, ...], spacing: float) -> list[Line]:

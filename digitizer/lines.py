@@ -120,9 +120,6 @@ def _rounded(lines: D, at: D, mm_per_px: float, offset: float, shrink: int) -> t
         lines: (lines,) mm; at: (lines,) px where each is, NaN where unseen; mm_per_px, offset: of the plane that fits
             them best; shrink: as in ``measure``.
     """
-    from scipy.optimize import linprog
-    from scipy.spatial import ConvexHull, HalfspaceIntersection
-
     seen = np.abs(at * mm_per_px + offset - lines) * shrink < mm_per_px * 2 * _ROUNDED  # the others are something else
     mm, px = lines[seen], at[seen] * shrink
     phase = float(np.angle(np.exp(2j * np.pi * px).mean())) / (2 * np.pi)
@@ -130,6 +127,9 @@ def _rounded(lines: D, at: D, mm_per_px: float, offset: float, shrink: int) -> t
     ok = np.abs(px - phase - whole) < _WHOLE
     if ok.sum() < _LEAST or ok.mean() < _MOST_WHOLE:
         return None
+    from scipy.optimize import linprog  # takes half a second to import
+    from scipy.spatial import ConvexHull, HalfspaceIntersection
+
     mm, px = mm[ok], whole[ok]
     middle, far = float(mm.mean()), float(np.ptp(mm)) / 2
     # px = slope (mm - middle) / far + start, within +-reach: first the least reach.

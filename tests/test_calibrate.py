@@ -110,6 +110,22 @@ def test_scale_from_pulses(speed: float, gain: float) -> None:
     assert reading.notes["gain"].startswith(f"{gain} mm/mV, from 4 calibration pulses (")
 
 
+@pytest.mark.parametrize(
+    ("heights", "gain", "why"),
+    [
+        ([9.7, 10.1, 9.9], 10.0, "from 3 calibration pulses"),
+        ([8.1, 8.0, 8.05], 8.05, "not a usual value"),
+        ([5.68], 10.0, "assumed: calibration pulses were read as 5.68"),  # the pale foot of one was lost
+        ([4.39, 5.94, 9.98], 10.0, "assumed: calibration pulses were read as 4.39, 5.94, 9.98"),
+        ([3.9, 5.1, 7.4], 5.0, "assumed"),
+    ],
+)
+def test_pulses_that_disagree_do_not_make_a_gain_of_their_own(heights: list[float], gain: float, why: str) -> None:
+    found, words, sure = calibrate._scale("mm/mV", None, heights, (5.0, 10.0, 20.0), 10.0, 0.12, usual_only=False)
+    assert found == pytest.approx(gain) and why in words
+    assert sure == ("assumed" not in why)
+
+
 @pytest.mark.parametrize(("speed", "gain"), [(25, 20), (50, 5)])
 def test_scale_as_given(speed: float, gain: float) -> None:
     page = printed("3x4", "00002", speed=speed, gain=gain)
