@@ -402,9 +402,13 @@ def _split(problem: _Problem, windows: list[Window], guesses: list[Guess], y: D,
         count, pixels = g.y.size, window.values.size
         weight = problem.weight[pixel : pixel + pixels]
         rows = np.diff(window.start)
-        column = np.clip(np.round(g.x0 + g.step * np.arange(count)).astype(int) - window.left, 0, rows.size - 1)
+        at = np.round(g.x0 + g.step * np.arange(count)).astype(int) - window.left
+        column = np.clip(at, 0, rows.size - 1)
+        inside = (at >= -1) & (
+            at <= rows.size
+        )  # an end may lie on the last pixel's edge; beyond it the image is cut off
         known = np.add.reduceat(np.append(weight, 0.0), window.start[:-1]) * (rows > 0) > 0
         residual = float(np.sqrt(np.sum(weight * error[pixel : pixel + pixels]) / max(weight.sum(), 1.0)))
-        out.append(Fit(y[sample : sample + count], known[column], residual))
+        out.append(Fit(y[sample : sample + count], known[column] & inside, residual))
         sample, pixel = sample + count, pixel + pixels
     return out

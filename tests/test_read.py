@@ -148,6 +148,17 @@ def test_rows_printed_askew_to_the_grid(by: float, reader: str) -> None:
     assert ("askew" in reading.notes["time"]) == (by != 0)
 
 
+@pytest.mark.parametrize("reader", ["analytic", "learned"])
+@pytest.mark.parametrize("share", [0.97, 0.85])
+def test_nothing_is_read_beyond_the_image(share: float, reader: str) -> None:
+    image = printed("00005", 150).image
+    image = np.ascontiguousarray(image[:, : round(share * image.shape[1])])
+    reading = digitizer.read(image, reader=reader)
+    for trace in reading.page.traces:
+        x = reading.page.mm_to_px(reading.page.mm(replace(trace, mv=np.zeros_like(trace.mv))))[:, 0]
+        assert np.isnan(trace.mv[x > image.shape[1] + 1]).all()
+
+
 def test_grey_copy() -> None:
     page = printed("00005", 150)
     grey = np.round(page.image @ [0.299, 0.587, 0.114]).astype(np.uint8)
