@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import digitizer
-from digitizer import begins, polish
+from digitizer import begins
 from digitizer.begins import begun
 from digitizer.curves import Curve, curve
 from ecg_image_kit import Style, open_source, raster, render
@@ -120,7 +120,7 @@ def test_a_page_whose_leads_begin_within_a_beat(monkeypatch: pytest.MonkeyPatch)
         looked.append(one.x0)
         return begun(coverage, one, *rest)
 
-    monkeypatch.setattr(polish, "begun", look)
+    monkeypatch.setattr(begins, "begun", look)
     reading = digitizer.read(page.image, reader="learned")
     truth = page.record()
     own, true = (r.mv[r.leads.index("V4")] for r in (reading.record, truth))
