@@ -157,7 +157,14 @@ def source_of(config: Config) -> Source:
     spans = {"hr": config.hr, "age": config.age}
     options.update({key: value for key, value in asked.items() if value is not None})
     options.update({key: spans_of(str(value))[0] for key, value in spans.items() if value is not None})
-    if config.src.partition(":")[0] in MAKERS:  # they make their records, so they have a use for these
+    kind = config.src.partition(":")[0]
+    wishes = [name for name in ("label", "hr", "sex", "age") if getattr(config, name) is not None]
+    if kind != "gan" and wishes:
+        flags = ", ".join("--class" if name == "label" else f"--{name}" for name in wishes)
+        raise UsageError(
+            f"{flags} can be asked of --src gan, not of {kind}; for sources with labels there is --filter."
+        )
+    if kind in MAKERS:  # they make their records, so they have a use for these
         options.update(n=config.n, seed=config.seed)
     if config.download:
         options.update(download=True, limit=config.n)

@@ -304,7 +304,10 @@ def test_workers_make_the_same(tmp_path: Path) -> None:
         (["--src", "gan", "-n", "1", "--sex", "X"], "--sex 'X'; expected one of F, M"),
         (["--src", "gan:pulse2pulse", "-n", "1", "--class", "MI"], "cannot be asked for class"),
         (["--src", "gan", "-n", "1", "--fs", "7"], "fs=7.0; expected 50 to 2000 Hz"),
-        (["--class", "MI"], "source 'samples' has no option label"),
+        (
+            ["--class", "MI"],
+            "--class can be asked of --src gan, not of samples; for sources with labels there is --filter",
+        ),
         (["--records-only", "--write", "grid"], "--write grid with --records-only; expected some of wfdb, csv, npz"),
         (["--records-only", "--export", "coco"], "--export coco needs pages"),
         (["--write", "npz"], "--write npz is for --records-only"),
