@@ -219,7 +219,9 @@ def calibrate(
         sheet = sheets[int(np.argmax(fit))]
         if sheet.width > seconds * speed:
             seconds = sheet.width / speed
-            notes["time"] += f"; they are cut off by the image's edge, and taken for {seconds:g} s"
+            cut = f"they are cut off by the image's edge, and taken for {seconds:g} s"
+            notes["time"] += f"; {cut}"
+            warnings.append(f"rows are {length:.0f} mm long: {cut}")
     best, notes["layout"], doubt = _choose(sheet, traced, ky)
     if doubt:
         warnings.append(doubt)

@@ -234,4 +234,5 @@ def test_rows_that_the_image_cuts_off_begin_where_their_ink_does() -> None:
     reading = digitizer.read(np.ascontiguousarray(page.image[:, :last]))
     assert reading.page.layout.name == "4x3"
     assert "cut off" in reading.notes["time"]
+    assert any("cut off" in warning for warning in reading.warnings)
     assert np.abs(late_ms(page, reading)).max() < 3  # by their ends they would be 20 ms late
