@@ -495,8 +495,9 @@ def start(out: Path, **more: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ecg_image_kit", "--config", str(out.parent / "set.yaml")]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     running = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which jobs in the background ignore
+    )  # fmt: skip
     until(lambda: len(images(out)) >= 2 or running.poll() is not None)
     return running
 
