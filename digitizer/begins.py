@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import B, F
 from .curves import Curve
-from .segment import INK, Ink
+from .segment import INK, Ink, erase
 
 _TALL = 1.0  # mm that it reaches beyond the curve, at least
 _LOOKED = (1.0, 3)  # mm, and px beyond these, of the lead's first columns
@@ -26,11 +26,8 @@ _NEXT = 0.7  # px beside another row's stroke that are its own, too
 
 def all_begun(ink: Ink, curves: Sequence[Curve], pen: float, kx: float, ky: float) -> list[Curve]:
     """``begun`` of all curves but the first of each row. What may be left of separators says nothing."""
-    coverage = ink.coverage
-    if len(ink.rulings):
-        coverage = coverage.copy()
-        for x, y, w, h in ink.rulings.astype(int).tolist():
-            coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
+    coverage = ink.coverage.copy()
+    erase(coverage, ink.rulings)
     inner = [any(other.row == one.row and other.x0 < one.x0 for other in curves) for one in curves]
     return [begun(coverage, c, curves, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
 

@@ -113,10 +113,15 @@ def _erase_rulings(coverage: F, kx: float, ky: float) -> I32:
     """
     mask = (coverage > 0.3).astype(np.uint8)
     frames, verticals = _ruled_verticals(mask, kx, ky)
-    for x, y, w, h in _ruled_horizontals(mask, frames, kx, ky):
-        coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
+    erase(coverage, _ruled_horizontals(mask, frames, kx, ky))
     erase_verticals(coverage, verticals)
     return verticals
+
+
+def erase(coverage: F, boxes: I32 | D) -> None:
+    """Set boxes, (N, 4) x, y, width, height px, and a pixel around them to bare, in place."""
+    for x, y, w, h in boxes.astype(int).tolist():
+        coverage[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = 0.0
 
 
 def erase_verticals(coverage: F, rulings: I32 | D) -> None:
@@ -197,6 +202,7 @@ def _as_high_as(seen: I32, mask: U8) -> I32:
     ends = np.array([mask[max(0, y - 3)] | mask[min(len(mask) - 1, y + h + 2)] for y, _, h in rows])
     alone, solid = (cv2.dilate(np.asarray(m, np.uint8), np.ones((1, 3), np.uint8)) for m in (solid & (1 - ends), solid))
     found = []
+    # Two places, because a beat may be as high by chance; each stretch is a pixel wider on either side than its line.
     for x, stop in stretches(alone.sum(axis=0) >= 2):
         for k, (y, w, h) in enumerate(rows):
             known = (np.abs(seen[:, 0] - x) <= 3) & (np.abs(seen[:, 1] - y) <= 2)
