@@ -196,16 +196,18 @@ def joined(own: Ink, ink: Ink, seen: Seen, ky: float) -> Ink:
     page's own ``ink``: where names are printed over beats the network draws neither."""
     coverage = own.coverage
     height, width = coverage.shape
-    page = np.asarray(cv2.resize(ink.coverage, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-    there = cv2.dilate((page > INK).astype(np.uint8), np.ones((1, 3), np.uint8))
-    bare = np.concatenate([np.zeros((1, width), np.int32), np.cumsum(there == 0, axis=0, dtype=np.int32)])
     around = np.ones((1 + 2 * round(_BOX * ky / LABEL_STRIDE),) * 2, np.uint8)
     named = cv2.dilate((seen.labels[..., 1:].sum(axis=2) > _SURE).astype(np.uint8), around)
     column, top, bottom = runs_of(coverage > INK)
     gap, stumps = top[1:] - bottom[:-1], np.stack([(bottom - top)[:-1], (bottom - top)[1:]])
     ok = (column[1:] == column[:-1]) & (gap <= _PRINTED_OVER * ky) & (stumps.min(axis=0) > _STUMP * ky)
-    ok &= bare[top[1:], column[1:]] == bare[bottom[:-1], column[1:]]
     ok &= named[(top[1:] + bottom[:-1]) // 2 // LABEL_STRIDE, column[1:] // LABEL_STRIDE] > 0
+    if not ok.any():
+        return own
+    page = np.asarray(cv2.resize(ink.coverage, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    there = cv2.dilate((page > INK).astype(np.uint8), np.ones((1, 3), np.uint8))
+    bare = np.concatenate([np.zeros((1, width), np.int32), np.cumsum(there == 0, axis=0, dtype=np.int32)])
+    ok &= bare[top[1:], column[1:]] == bare[bottom[:-1], column[1:]]
     inked = np.pad(page, ((0, 0), (_WIDE, _WIDE))) > INK
     drawn = np.zeros_like(inked)
     for k in np.flatnonzero(ok):
