@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ecg_image_kit import __version__
-from ecg_image_kit.errors import EcgError, UsageError
+from ecg_image_kit.command import command
+from ecg_image_kit.errors import UsageError
 from ecg_image_kit.images import MEGAPIXELS
 
 from .batch import Digitize, Result, Row, Task, plan, results, summary_path, write_summary
@@ -32,7 +33,7 @@ examples:
 Images are png, jpg, tif (of several pages, too), bmp, webp, gif, and with pip install '.[formats]' heic and pdf.
 What could not be read is an empty cell in csv, NaN in npz, an invalid sample in wfdb, padding in dicom.
 
-exit status: 0 all read, 1 some page could not be read, 2 wrong request, 130 interrupted
+exit status: 0 all read, 1 some page could not be read or found, 2 wrong request, 130 interrupted
 """
 
 _LIMITS = {"timeout": (1.0, 86_400.0), "max_megapixels": (0.01, 2000.0)}
@@ -94,26 +95,20 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@command("stopped; what has been written so far is complete")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 all read, 1 failures, 2 wrong request, 130 interrupted."""
-    try:
-        options = parser().parse_args(argv)
-        job = _job(options)
-        out = Path(options.out) if options.out else None
-        with tempfile.TemporaryDirectory(prefix="ecg-digitize-", ignore_cleanup_errors=True) as spool:
-            inputs = find(options.images, Path(spool))
-            tasks = plan(inputs, out, job.write)
-            summary = summary_path(inputs, tasks, out, Path(options.images[0]))
-            return _read_all(job, tasks, summary, min(options.workers or os.cpu_count() or 1, 61), options.quiet)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (EcgError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what has been written so far is complete", file=sys.stderr)
-        return 130
+    options = parser().parse_args(argv)
+    job = _job(options)
+    out = Path(options.out) if options.out else None
+    with tempfile.TemporaryDirectory(prefix="ecg-digitize-", ignore_cleanup_errors=True) as spool:
+        inputs, wrong = find(options.images, Path(spool))
+        tasks = plan(inputs, out, job.write)
+        summary = summary_path(inputs, tasks, out, Path(options.images[0]))
+        for error in wrong:
+            print(f"error: {error}", file=sys.stderr)
+        workers = min(options.workers or os.cpu_count() or 1, 61)
+        return max(_read_all(job, tasks, summary, workers, options.quiet), 1 if wrong else 0)
 
 
 def _job(options: argparse.Namespace) -> Digitize:

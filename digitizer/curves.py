@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from . import refine
-from .arrays import I64, U8, B, D, F, runs_of
+from .arrays import I64, U8, B, D, F, runs_of, stretches
 from .segment import INK, Ink
 
 _MARGIN = 2  # px around a trace's ink that a fit looks at
@@ -158,10 +158,27 @@ def _through(runs: tuple[I64, I64, I64], columns: I64, y: D, height: int) -> tup
 
 def looked(coverage: F, one: Curve, least: float = _SEEN) -> Curve:
     """The curve, ``seen`` also where there is ink on it, its own or another's."""
+    return _also_seen(one, _inked(coverage, one, least))
+
+
+def grown(coverage: F, one: Curve, least: float) -> Curve:
+    """The curve, ``seen`` also where there is ink on it without a break from what is seen."""
+    inked = _inked(coverage, one, least) | one.seen
+    linked = np.zeros_like(inked)
+    for start, stop in stretches(inked):
+        linked[start:stop] = one.seen[start:stop].any()
+    return _also_seen(one, linked)
+
+
+def _inked(coverage: F, one: Curve, least: float) -> B:
+    """(N,) whether there is ink on a curve's samples."""
     n = min(one.low.size, coverage.shape[1] - one.first)
     rows = np.clip(np.round((one.low[:n] + one.high[:n]) / 2).astype(int)[:, None] + np.arange(-1, 2), 0, None)
     rows = np.minimum(rows, coverage.shape[0] - 1)
     inked = coverage[rows, one.first + np.arange(n)[:, None]].max(axis=1) > least
     at = np.round(one.x0 + one.step * np.arange(one.y.size)).astype(int) - one.first
-    seen = one.seen | ((at >= -1) & (at <= n) & inked[at.clip(0, n - 1)])  # an end may lie on the last pixel's edge
-    return one if (seen == one.seen).all() else replace(one, seen=seen)
+    return np.asarray((at >= -1) & (at <= n) & inked[at.clip(0, n - 1)], np.bool_)  # an end may lie on a pixel's edge
+
+
+def _also_seen(one: Curve, more: B) -> Curve:
+    return replace(one, seen=one.seen | more) if (more & ~one.seen).any() else one

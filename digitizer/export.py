@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 
     raise missing(error, "train", __name__) from error
 
-from ecg_image_kit.errors import UsageError
+from ecg_image_kit.command import command
 
 from .model import build, load_checkpoint
 from .network import PX_PER_MM
@@ -121,6 +121,7 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
+@command()
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(
         prog="python -m digitizer.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,11 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--out", default="weights", help="folder for reader.onnx and reader.json (default: weights)")
     p.add_argument("--compute", default="", help="what it was trained on, for the card")
     options = p.parse_args(argv)
-    try:
-        print(export(options.checkpoint, options.out, options.compute))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(export(options.checkpoint, options.out, options.compute))
     return 0
 
 

@@ -33,21 +33,30 @@ class Input:
     beside: Path
 
 
-def find(arguments: Sequence[str], spool: Path) -> list[Input]:
+def find(arguments: Sequence[str], spool: Path) -> tuple[list[Input], list[UsageError]]:
     """Every image named, once each, in a fixed order; standard input is written into the folder ``spool`` first.
 
-    Raises UsageError if an argument names nothing.
+    Returns the images, and what is wrong with arguments that name none. Raises UsageError if no argument names any.
     """
-    seen, found = set(), []
+    seen, found, wrong = set(), [], []
     for argument in arguments:
-        for path, relative in [_standard_input(spool)] if argument == STDIN else _below(argument, len(arguments) == 1):
+        try:
+            named = [_standard_input(spool)] if argument == STDIN else list(_below(argument, len(arguments) == 1))
+        except UsageError as error:
+            wrong.append(error)
+            continue
+        for path, relative in named:
             if (key := path.resolve()) not in seen:
                 seen.add(key)
                 stdin = argument == STDIN
                 found.append(Input(path, STDIN if stdin else str(path), relative, relative if stdin else path))
     if not found:
-        raise UsageError("only pictures that this toolbox writes itself were given; expected images of ECGs.")
-    return found
+        raise (
+            wrong[0]
+            if wrong
+            else UsageError("only pictures that this toolbox writes itself were given; expected images of ECGs.")
+        )
+    return found, wrong
 
 
 def _standard_input(spool: Path) -> tuple[Path, Path]:

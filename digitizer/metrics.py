@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ecg_image_kit.command import command
 from ecg_image_kit.errors import EcgError, RecordError, UsageError
 from ecg_image_kit.record import Record, atomic_write
 from ecg_image_kit.sources import open_source
@@ -552,6 +553,7 @@ _SUFFIXES = (".hea", ".csv", ".npz", ".json")
 _SHOWN = {"lag_ms": 1.0, "gain": 1.0, "unread": 100.0}  # beside the metrics, and in which multiple
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m digitizer.metrics``: 0 if something was scored, 1 if nothing could be, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
@@ -572,11 +574,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"which of {', '.join(METRICS)} to give (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    try:
-        _compare(args.truth, args.result, [name.strip() for name in args.metric.split(",")], args.csv)
-    except (EcgError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    _compare(args.truth, args.result, [name.strip() for name in args.metric.split(",")], args.csv)
     return 0
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ecg_image_kit.errors import UsageError
 
-from .arrays import U8, B, D, F, runs_of
+from .arrays import U8, B, D, F
 from .rectify import Upright, turned
 from .segment import INK, Ink, NameSeen, PulseSeen, erase_verticals, join_breaks
 
@@ -31,7 +31,7 @@ _UPRIGHT = 0.7  # share of the votes
 _ENLARGED = 2.0  # at most: a pitch that is smaller by more than that is likely to be wrong
 _INKED, _NEAR, _FAINT = 0.4, 0.25, 0.2
 _PRINTED_OVER, _STUMP = 12.0, 0.9  # mm, of a stroke, at most; of what is seen of it before and behind, at least
-_WIDE, _BOX = 3, 2.0  # px beside it that are its own, at most; mm about a name in which its frame may be
+_NEXT, _THERE, _BOX = 3, 0.8, 2.0  # px from it to that; of its height that may be seen; mm from a name to its frame
 
 
 _Place = tuple[slice, slice]
@@ -196,31 +196,46 @@ def joined(own: Ink, ink: Ink, seen: Seen, ky: float) -> Ink:
     page's own ``ink``: where names are printed over beats the network draws neither."""
     coverage = own.coverage
     height, width = coverage.shape
-    around = np.ones((1 + 2 * round(_BOX * ky / LABEL_STRIDE),) * 2, np.uint8)
-    named = cv2.dilate((seen.labels[..., 1:].sum(axis=2) > _SURE).astype(np.uint8), around)
-    column, top, bottom = runs_of(coverage > INK)
-    gap, stumps = top[1:] - bottom[:-1], np.stack([(bottom - top)[:-1], (bottom - top)[1:]])
-    ok = (column[1:] == column[:-1]) & (gap <= _PRINTED_OVER * ky) & (stumps.min(axis=0) > _STUMP * ky)
-    ok &= named[(top[1:] + bottom[:-1]) // 2 // LABEL_STRIDE, column[1:] // LABEL_STRIDE] > 0
-    if not ok.any():
+    around = 1 + 2 * round(_BOX * ky / LABEL_STRIDE)
+    names = _grown(seen.labels[..., 1:].sum(axis=2) > _SURE, around, around)
+    if not names.any():
         return own
+    named = cv2.resize(names.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     page = np.asarray(cv2.resize(ink.coverage, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-    there = cv2.dilate((page > INK).astype(np.uint8), np.ones((1, 3), np.uint8))
-    bare = np.concatenate([np.zeros((1, width), np.int32), np.cumsum(there == 0, axis=0, dtype=np.int32)])
-    ok &= bare[top[1:], column[1:]] == bare[bottom[:-1], column[1:]]
-    inked = np.pad(page, ((0, 0), (_WIDE, _WIDE))) > INK
-    drawn = np.zeros_like(inked)
-    for k in np.flatnonzero(ok):
-        # Row by row, what goes on beside that column without a gap: the stroke leans, and has another side.
-        rows, columns = slice(bottom[k], top[k + 1]), slice(column[k], column[k] + 2 * _WIDE + 1)
-        near = inked[rows, columns].copy()
-        near[:, _WIDE] = True
-        own_stroke = np.zeros_like(near)
-        own_stroke[:, _WIDE:] = np.logical_and.accumulate(near[:, _WIDE:], axis=1)
-        own_stroke[:, _WIDE::-1] = np.logical_and.accumulate(near[:, _WIDE::-1], axis=1)
-        drawn[rows, columns] |= own_stroke
-    kept = drawn[:, _WIDE : width + _WIDE]
+    inked, drawn, tall = page > INK, coverage > INK, round(_STUMP * ky)
+    missing = _grown(_upright(inked, tall), 1, 3) & inked & ~drawn & named
+    stumps = _upright(drawn, tall)
+    _, label, boxes, _ = cv2.connectedComponentsWithStats(missing.astype(np.uint8), connectivity=8)
+    kept, around = np.zeros((height, width), bool), 2 * _NEXT + 1
+    for k, (x, y, w, h, _) in enumerate(boxes.tolist()):
+        if k == 0 or not _STUMP * ky < h <= _PRINTED_OVER * ky:
+            continue
+        place = (slice(max(0, y - _NEXT), y + h + _NEXT), slice(max(0, x - _NEXT), x + w + _NEXT))
+        stroke = np.asarray(label[place] == k, np.bool_)
+        touched = _grown(stroke, around, around) & stumps[place]
+        above, below = (
+            np.flatnonzero(part.any(axis=0)) for part in (touched[: h // 4 + _NEXT], touched[-(h // 4) - _NEXT :])
+        )
+        # What is drawn of a stroke along its whole height is only thinner.
+        there = (_grown(stroke, 1, around) & drawn[place]).any(axis=1)
+        if not above.size or not below.size or there.sum() > _THERE * h:
+            continue
+        # From the stump above to that below: letters that it touches reach further to the sides.
+        down = np.linspace(0, 1, len(stroke))[:, None]
+        first, last = ((1 - down) * above[end] + down * below[end] for end in (0, -1))
+        column = np.arange(stroke.shape[1])
+        kept[place] |= stroke & (column >= first - 1) & (column <= last + 1)
     return replace(own, coverage=np.where(kept, np.maximum(coverage, page), coverage))
+
+
+def _grown(mask: B, high: int, wide: int) -> B:
+    """``mask`` and what lies within a rectangle of so many px about it."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((high, wide), np.uint8)) > 0, np.bool_)
+
+
+def _upright(mask: B, high: int) -> B:
+    """``mask`` where so many px of it stand above each other."""
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((high, 1))) > 0, np.bool_)
 
 
 def _last(paper: B) -> D:

@@ -38,6 +38,7 @@ except ModuleNotFoundError as error:
     raise missing(error, "train", __name__) from error
 
 from ecg_image_kit import EcgError, open_source
+from ecg_image_kit.command import command
 from ecg_image_kit.errors import UsageError
 from ecg_image_kit.record import Record
 
@@ -382,20 +383,19 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@command()
 def main(argv: list[str] | None = None) -> int:
     options = vars(parser().parse_args(argv))
     recipes = options.pop("recipes")
     options["src"] = tuple(options["src"])
     pages = Mixture()
-    if recipes:
-        pairs = [r.partition("=") for r in recipes]
-        pages = Mixture(recipes=tuple((name, float(weight or 1)) for name, _, weight in pairs))
     try:
-        path = train(Config(**options, pages=pages))
-    except (EcgError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError | ValueError) else 1
-    print(path)
+        if recipes:
+            pairs = [r.partition("=") for r in recipes]
+            pages = Mixture(recipes=tuple((name, float(weight or 1)) for name, _, weight in pairs))
+        print(train(Config(**options, pages=pages)))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return 0
 
 

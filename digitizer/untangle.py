@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from .arrays import I64, B, D, F, runs_of, stretches
-from .curves import Curve, looked
+from .curves import Curve, grown, looked
 
 _INKED = 0.45  # coverage of ink that ought to be some row's
 _LEAST = 0.8  # mm, of the height or width of a piece of it
@@ -87,13 +87,14 @@ def _is_level(one: Curve, columns: slice, ky: float) -> bool:
 
 def mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float, least: float) -> list[Curve]:
     """The curves, with gaps closed where there is something of a stroke: ``least`` coverage or more of it."""
+    curves = [grown(coverage, one, least) if one.seen.any() else one for one in curves]
     gaps = [
         (k, gap) for k, one in enumerate(curves) for gap in stretches(~one.seen)
         if one.seen.any() and gap[1] - gap[0] > _GAP * kx / one.step
     ]  # fmt: skip
     if not gaps:
         return curves
-    curves, pale = list(curves), coverage > least
+    pale = coverage > least
     worth = _worths(pale, np.sqrt(coverage))
     for k, (start, stop) in gaps:
         one = curves[k]

@@ -13,9 +13,10 @@ from dataclasses import Field, fields
 from typing import Any
 
 from . import __version__
+from .command import command
 from .config import GROUPS, Config, default_of, flag_of, load_yaml
 from .effects import EFFECTS, STAGES, Effect, Grows, OneOf, Range
-from .errors import EcgError, UsageError
+from .errors import UsageError
 from .generate import MANIFEST, Row, Summary, generate
 from .layout import NAMES, SHEETS
 from .recipes import RECIPES
@@ -96,32 +97,25 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@command("interrupted; finished pages are kept. Run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 (some pages failed), 2 (wrong request) or 130 (interrupted)."""
-    try:
-        given = vars(parser().parse_args(argv))
-        file, dump, quiet = (given.pop(key) for key in ("config", "dump_config", "quiet"))
-        listing, effects = given.pop("list"), given.pop("list_effects")
-        if listing or effects is not None:
-            print(catalogue() if listing else effect_catalogue(effects), end="")
-            return 0
-        config = Config.of({**(load_yaml(file) if file else {}), **given})
-        if dump:
-            print(config.to_yaml(), end="")
-            return 0
-        start = time.perf_counter()
-        with _report(config, quiet) as (progress, exporting):
-            summary = generate(config, progress, exporting=exporting)
-        if not quiet:
-            print(_sentence(summary, time.perf_counter() - start, "record" if config.records_only else "page"))
-        return 1 if summary.failures else 0
-    except UsageError as error:
-        return _fail(error, 2)
-    except (EcgError, OSError) as error:
-        return _fail(error, 1)
-    except KeyboardInterrupt:
-        print("interrupted; finished pages are kept. Run the same command again to go on.", file=sys.stderr)
-        return 130
+    given = vars(parser().parse_args(argv))
+    file, dump, quiet = (given.pop(key) for key in ("config", "dump_config", "quiet"))
+    listing, effects = given.pop("list"), given.pop("list_effects")
+    if listing or effects is not None:
+        print(catalogue() if listing else effect_catalogue(effects), end="")
+        return 0
+    config = Config.of({**(load_yaml(file) if file else {}), **given})
+    if dump:
+        print(config.to_yaml(), end="")
+        return 0
+    start = time.perf_counter()
+    with _report(config, quiet) as (progress, exporting):
+        summary = generate(config, progress, exporting=exporting)
+    if not quiet:
+        print(_sentence(summary, time.perf_counter() - start, "record" if config.records_only else "page"))
+    return 1 if summary.failures else 0
 
 
 def catalogue() -> str:
@@ -232,11 +226,6 @@ def _typical(f: Field[Any]) -> object:
         return high
     middle = float(f"{(low + high) / 2:.2g}")
     return round(middle) if f.metadata["whole"] or middle == round(middle) else middle
-
-
-def _fail(error: Exception, status: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
 
 
 @contextmanager

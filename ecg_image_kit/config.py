@@ -137,9 +137,13 @@ def _span(low: float, high: float, unit: str) -> Reader:
     read = _numbers(low, high, unit)
 
     def one(value: Any) -> float | str:
-        found: float | str = read(value)
+        expected = f"a number, or a range from the lower to the higher, within {low:g}-{high:g} {unit}"
+        try:
+            found: float | str = read(value)
+        except ValueError:
+            raise ValueError(expected) from None
         if isinstance(found, str) and "," in found:
-            raise ValueError(f"one number or one range, {low:g} to {high:g} {unit}")
+            raise ValueError(expected)
         return found
 
     return one

@@ -39,6 +39,9 @@ class Condition:
     age: Span | None = None
 
     def __post_init__(self) -> None:
+        for name, known in (("label", CLASSES), ("sex", ("F", "M"))):
+            value = getattr(self, name)
+            object.__setattr__(self, name, next((k for k in known if k == str(value).upper()), value))
         if self.label is not None and self.label not in CLASSES:
             raise UsageError(f"class {self.label!r} is not known; expected one of {', '.join(CLASSES)}.")
         if self.sex not in (None, "F", "M"):

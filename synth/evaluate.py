@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_image_kit import __version__
+from ecg_image_kit.command import command
 from ecg_image_kit.errors import EcgError, RecordError, UsageError
 from ecg_image_kit.record import Record, atomic_write
 from ecg_image_kit.sources import Source, open_source
@@ -795,40 +796,31 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    try:
-        options = parser().parse_args(argv)
-        if options.limit is not None and options.limit < LEAST:
-            raise UsageError(f"--limit {options.limit}; expected {LEAST} or more.")
-        if options.seed < 0:
-            raise UsageError(f"--seed {options.seed}; expected 0 or more.")
-        encoder = OnnxEncoder(options.encoder) if options.encoder else None
-        specs = [options.real, options.fake, *([options.train] if options.train else [])]
-        sets = [open_records(spec, options.limit, options.seed, options.seconds) for spec in specs]
-        begin = time.perf_counter()
-        tell = None if options.quiet or not sys.stderr.isatty() else partial(print, end="\r", file=sys.stderr)
-        report = evaluate(
-            sets[0], sets[1], sets[2] if len(sets) > 2 else None, options.seed, options.seconds, options.fake, encoder,
-            tell,
-        )  # fmt: skip
-        if not options.quiet:
-            print(report.text())
-            print(f"{time.perf_counter() - begin:.0f} s")
-        if options.out:
-            for path in report.save(options.out):
-                if not options.quiet:
-                    print(path)
-        return 0
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (EcgError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    options = parser().parse_args(argv)
+    if options.limit is not None and options.limit < LEAST:
+        raise UsageError(f"--limit {options.limit}; expected {LEAST} or more.")
+    if options.seed < 0:
+        raise UsageError(f"--seed {options.seed}; expected 0 or more.")
+    encoder = OnnxEncoder(options.encoder) if options.encoder else None
+    specs = [options.real, options.fake, *([options.train] if options.train else [])]
+    sets = [open_records(spec, options.limit, options.seed, options.seconds) for spec in specs]
+    begin = time.perf_counter()
+    tell = None if options.quiet or not sys.stderr.isatty() else partial(print, end="\r", file=sys.stderr)
+    report = evaluate(
+        sets[0], sets[1], sets[2] if len(sets) > 2 else None, options.seed, options.seconds, options.fake, encoder,
+        tell,
+    )  # fmt: skip
+    if not options.quiet:
+        print(report.text())
+        print(f"{time.perf_counter() - begin:.0f} s")
+    if options.out:
+        for path in report.save(options.out):
+            if not options.quiet:
+                print(path)
+    return 0
 
 
 if __name__ == "__main__":

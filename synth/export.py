@@ -29,6 +29,7 @@ except ModuleNotFoundError as error:
     raise missing(error, "train", __name__) from error
 
 from ecg_image_kit.adapters import optional
+from ecg_image_kit.command import command
 from ecg_image_kit.errors import EcgError, UsageError
 
 from .condition import LEADS8
@@ -214,6 +215,7 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
+@command()
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(
         prog="python -m synth.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -224,11 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--data", default="", help="which records, and their licence, for the card")
     p.add_argument("--full", dest="half", action="store_false", help="weights in 32 bits")
     options = p.parse_args(argv)
-    try:
-        print(export(options.run, options.out, options.compute, options.data, options.half))
-    except (EcgError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    print(export(options.run, options.out, options.compute, options.data, options.half))
     return 0
 
 

@@ -27,6 +27,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from ecg_image_kit import __version__
+from ecg_image_kit.command import command
 from ecg_image_kit.errors import EcgError, RecordError, UsageError
 from ecg_image_kit.record import Record, atomic_write
 from ecg_image_kit.sources import open_source
@@ -496,37 +497,31 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 done, 1 something failed, 2 wrong request."""
-    try:
-        options = parser().parse_args(argv)
-        for name, least in (("seed", 0), ("skip_last", 0), ("limit", 1), ("epochs", 1), ("draws", 8)):
-            value = getattr(options, name)
-            if value is not None and value < least:
-                raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
-        begin = time.monotonic()
-        examples, left_out, used = examples_of(options.data, options.skip_last, options.limit, options.quiet)
-        for name, why in left_out:
-            print(f"left out {name}: {why}", file=sys.stderr)
-        with tqdm(total=options.epochs, desc="density", unit="epoch", disable=options.quiet) as bar:
-            arrays = fit(
-                examples,
-                options.seed,
-                options.epochs,
-                options.draws,
-                lambda done, _: (bar.update(done - bar.n), None)[1],
-            )
-        minutes = (time.monotonic() - begin) / 60
-        card = card_of(examples, used, len(left_out), options.seed, minutes, options.compute, options.about)
-        path = save(arrays, card, options.out)
-        if not options.quiet:
-            print(f"{path}: {len(examples)} records, {len(left_out)} left out, {minutes:.1f} min")
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (EcgError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    options = parser().parse_args(argv)
+    for name, least in (("seed", 0), ("skip_last", 0), ("limit", 1), ("epochs", 1), ("draws", 8)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
+    begin = time.monotonic()
+    examples, left_out, used = examples_of(options.data, options.skip_last, options.limit, options.quiet)
+    for name, why in left_out:
+        print(f"left out {name}: {why}", file=sys.stderr)
+    with tqdm(total=options.epochs, desc="density", unit="epoch", disable=options.quiet) as bar:
+        arrays = fit(
+            examples,
+            options.seed,
+            options.epochs,
+            options.draws,
+            lambda done, _: (bar.update(done - bar.n), None)[1],
+        )
+    minutes = (time.monotonic() - begin) / 60
+    card = card_of(examples, used, len(left_out), options.seed, minutes, options.compute, options.about)
+    path = save(arrays, card, options.out)
+    if not options.quiet:
+        print(f"{path}: {len(examples)} records, {len(left_out)} left out, {minutes:.1f} min")
     return 0
 
 

@@ -32,7 +32,8 @@ except ModuleNotFoundError as error:
     raise missing(error, "train", __name__) from error
 
 from ecg_image_kit import __version__
-from ecg_image_kit.errors import EcgError, UsageError
+from ecg_image_kit.command import command
+from ecg_image_kit.errors import UsageError
 from ecg_image_kit.record import Record, atomic_write
 
 from .condition import CLASSES
@@ -215,6 +216,7 @@ def fit(records: Sequence[Record], out: Path, config: Config, data: str = "", co
     return export(net, out, card)
 
 
+@command()
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(
         prog="python -m synth.fit_encoder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -227,18 +229,11 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--what", default="", help="which records, and their licence, for the card")
     p.add_argument("--compute", default="", help="what it was trained on, for the card")
     options = p.parse_args(argv)
-    try:
-        if options.epochs < 1 or options.threads < 1:
-            raise UsageError(f"--epochs {options.epochs}, --threads {options.threads}; expected 1 or more.")
-        config = Config(epochs=options.epochs, seed=options.seed, threads=options.threads)
-        records = _Joined([open_records(spec) for spec in options.data])
-        print(fit(records, Path(options.out), config, options.what, options.compute))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except EcgError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if options.epochs < 1 or options.threads < 1:
+        raise UsageError(f"--epochs {options.epochs}, --threads {options.threads}; expected 1 or more.")
+    config = Config(epochs=options.epochs, seed=options.seed, threads=options.threads)
+    records = _Joined([open_records(spec) for spec in options.data])
+    print(fit(records, Path(options.out), config, options.what, options.compute))
     return 0
 
 

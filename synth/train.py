@@ -39,6 +39,7 @@ except ModuleNotFoundError as error:
     raise missing(error, "train", __name__) from error
 
 from ecg_image_kit import EcgError, Layout, Record, Style, open_source, render
+from ecg_image_kit.command import command
 from ecg_image_kit.errors import ImplausibleAmplitude, RecordError, UsageError
 
 from .arrange import ADAPTED, ARRANGEMENTS, Arrangement, arrangement
@@ -670,16 +671,10 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@command()
 def main(argv: list[str] | None = None) -> int:
     options = vars(parser().parse_args(argv))
-    try:
-        path = train(Config(**{**options, "data": tuple(options["data"])}))
-    except (EcgError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt as stop:
-        print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
-        return 130
+    path = train(Config(**{**options, "data": tuple(options["data"])}))
     print(path)
     return 0
 

@@ -303,8 +303,6 @@ def test_truth_is_never_overwritten(tmp_path: Path, page: Page, quick: list[Path
         (["--px-per-mm", "300"], ["--px-per-mm 300", "1 to 60"]),
         (["--workers", "-1"], ["--workers -1", "0 for one per processor"]),
         (["--colour"], ["--colour", "--help"]),
-        (["no such file.png"], ["no such file.png", "no such file or folder", "pattern"]),
-        (["*.nothing"], ["*.nothing", "no image matches"]),
     ],
 )
 def test_wrong_requests_are_refused_in_one_line(
@@ -319,6 +317,8 @@ def test_more_wrong_requests(tmp_path: Path, image: Path, capsys: Capture) -> No
     assert "expected .png" in refused(capsys, tmp_path)  # an empty folder
     assert "expected a folder" in refused(capsys, image, "-o", image)
     assert "IMAGE" in refused(capsys)
+    assert "no such file.png: no such file or folder, and no image" in refused(capsys, "no such file.png")
+    assert "*.nothing: no such" in refused(capsys, "*.nothing", "gone.png")
 
 
 def test_failures_are_told_and_the_others_go_on(tmp_path: Path, image: Path, capsys: Capture) -> None:
@@ -347,6 +347,16 @@ def test_failures_are_told_and_the_others_go_on(tmp_path: Path, image: Path, cap
     assert names(out) == {"zz.csv", "zz.json", "zz.overlay.png", "summary.csv"}
     assert main([str(folder / "tiny.png"), "--quiet", *ANALYTIC]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_not_there_does_not_keep_the_rest_from_being_read(
+    tmp_path: Path, image: Path, capsys: Capture, quick: list[Path]
+) -> None:
+    words = ["*.nothing", str(image), "gone.png"]
+    assert main([*words, "-o", str(tmp_path), "--write", "csv"]) == 1
+    printed, err = capsys.readouterr()
+    assert "scan.csv" in printed
+    assert [line.split(":")[1].strip() for line in err.splitlines()] == ["*.nothing", "gone.png"]
 
 
 def test_a_bug_and_a_full_disk_cost_one_image(
