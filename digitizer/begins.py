@@ -9,10 +9,11 @@ reaches from the curve to one side only, leans, lies on its lead's side of the b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import B, F
+from .arrays import I32, B, D, F
 from .curves import Curve
 from .segment import INK, Ink, erase
 
@@ -21,7 +22,16 @@ _LOOKED = (1.0, 3)  # mm, and px beyond these, of the lead's first columns
 _OTHER = 0.4  # of that, that ink (a separator) may reach beyond the curve on the other side
 _BEFORE = 0.3  # of its ink that may lie on the other side of the border
 _LEANS = (0.1, 0.85)  # of its height that some column has: no column of what stands upright does
+_TICK, _OWN_TICK, _MARGIN = 40.0, 8.0, 2.0  # mm of the longest; from its middle to the trace; px that it may be larger
 _NEXT = 0.7  # px beside another row's stroke that are its own, too
+
+
+class Tick(NamedTuple):
+    """px: rows above and below a ruled tick, and how far it reaches beyond the border in its middle."""
+
+    top: float
+    bottom: float
+    width: float
 
 
 def all_begun(ink: Ink, curves: Sequence[Curve], pen: float, kx: float, ky: float) -> list[Curve]:
@@ -29,27 +39,47 @@ def all_begun(ink: Ink, curves: Sequence[Curve], pen: float, kx: float, ky: floa
     coverage = ink.coverage.copy()
     erase(coverage, ink.rulings)
     inner = [any(other.row == one.row and other.x0 < one.x0 for other in curves) for one in curves]
-    return [begun(coverage, c, curves, pen, kx, ky) if ok else c for c, ok in zip(curves, inner, strict=True)]
+    ticks = ink.rulings[ink.rulings[:, 3] < _TICK * ky] if len(ink.rulings) else ink.rulings
+    return [
+        begun(coverage, one, curves, pen, kx, ky, _tick_of(one, ticks, ky)) if ok else one
+        for one, ok in zip(curves, inner, strict=True)
+    ]
 
 
-def begun(coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: float, ky: float) -> Curve:
+def _tick_of(one: Curve, ticks: I32 | D, ky: float) -> Tick | None:
+    """The tick that may stand where a curve begins, if those that its row has elsewhere are known."""
+    if not len(ticks):
+        return None
+    away = np.abs(ticks[:, 1] + ticks[:, 3] / 2 - float(np.median(one.y)))
+    _, top, width, height = (float(v) for v in ticks[int(np.argmin(away))])
+    return Tick(top - _MARGIN, top + height + _MARGIN, width / 2 + _MARGIN) if away.min() < _OWN_TICK * ky else None
+
+
+def begun(
+    coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: float, ky: float,
+    tick: Tick | None = None,
+) -> Curve:  # fmt: skip
     """The curve, led along the stroke with which it begins, if there is one that it does not follow.
 
     Args:
         coverage: (H, W) of ink.
-        others: curves of the page; those of other rows keep their ink.
+        others: curves of the page, which keep their ink.
         pen: px wide. kx, ky: px per mm.
+        tick: where ink may be that of a tick that separates leads.
     """
     reach = min(round(_LOOKED[0] * kx) + _LOOKED[1], one.low.size, coverage.shape[1] - one.first)
     if not 4 <= reach <= one.first:
         return one
     near = coverage[:, one.first - reach : one.first + reach].copy()
     for other in others:
-        if other.row != one.row:
+        if other is not one:
             other.cover(near, pen / 2 + _NEXT, one.first - reach)
     ink, low, high = near[:, reach:] > INK, one.low[:reach], one.high[:reach]
     edges = np.array([_through(ink[:, c], low[c], high[c]) for c in range(reach)], np.float64)
     beyond = np.stack([low - pen / 2 - edges[:, 0], edges[:, 1] - high - pen / 2])
+    if tick is not None:
+        its = np.arange(reach) < tick.width
+        beyond[0, its & (edges[:, 0] > tick.top)] = beyond[1, its & (edges[:, 1] < tick.bottom)] = 0.0
     side = int(beyond[:, :3].max(axis=1).argmax())  # 0: it begins above the curve, 1: below
     peak = int(beyond[side, :3].argmax())
     tall = float(beyond[side, peak])
@@ -63,7 +93,10 @@ def begun(coverage: F, one: Curve, others: Sequence[Curve], pen: float, kx: floa
     if not leans or beyond[1 - side, 1:end].max(initial=0.0) > _OTHER * tall:
         return one
     top, bottom = sorted([edges[peak, side], low[peak] - pen if side == 0 else high[peak] + pen])
-    stroke = near[max(0, int(top)) : int(bottom) + 1]
+    rows = np.arange(max(0, int(top)), int(bottom) + 1)
+    if tick is not None:
+        rows = rows[(rows < tick.top) | (rows > tick.bottom)]
+    stroke = near[rows]
     if stroke[:, reach - end : reach].sum() > _BEFORE * stroke[:, reach : reach + end].sum():
         return one
     # The far edge of a steep stroke is half a pen ahead of its middle.

@@ -18,6 +18,7 @@ INK = 0.4  # coverage of what counts as ink
 _PALEST_INK = 0.85  # of the paper's brightness
 _DARKEST_GRID = 0.9  # of the ink's darkness: what is darker all along a row or column is not grid
 _SHORTEST_RULING = 4.0  # mm, of verticals that separate leads
+_COLUMN = 20.0  # mm: of the narrowest columns of leads
 _BESIDE = 0.25  # coverage, next to a ruled line, of a trace
 _WIDEST_BREAK = 0.75  # mm, of a stroke, where a dot of the printer's head is dead
 _ONE_HEIGHT, _APART = 0.3, 3.0  # mm within which breaks are equally high; beyond which they are other strokes
@@ -174,8 +175,9 @@ def _together(broken: I64, column: I64, middle: D, ky: float) -> I64:
 def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
     """Sides of frames, and all ruled verticals (frames among them): thin, straight, and long (over 60 mm) or repeated.
 
-    Repeated means: equally high lines at the same x in another row, three or more in all, whose ends are free on both
-    sides (a QRS hangs on its baseline by one end), or that reach as far as such lines do.
+    Repeated means: equally high lines at the same x in another row, three or more in all, or one or two others over
+    the same rows (paced beats are more), whose ends are free on both sides (a QRS hangs on its baseline by one end), or
+    that reach as far as such lines do.
     """
     lines = _thin_lines(_opened(mask, 1, max(3, round(_SHORTEST_RULING * ky))), 0.8 * kx + 2, vertical=True)
     frames = lines[lines[:, 3] > 60 * ky]
@@ -184,7 +186,10 @@ def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
         x, y, w, h = line
         same = lines[(np.abs(lines[:, 3] - h) <= 2) & (np.abs(lines[:, 2] - w) <= 2)]
         beside = same[(np.abs(same[:, 0] - x) <= 2) & (np.abs(same[:, 1] - y) > 10 * ky)]
-        if len(same) >= 3 and len(beside) and _free_ends(mask, x, y, w, h, ky):
+        row = same[(np.abs(same[:, 1] - y) <= 2) & (np.abs(same[:, 0] - x) > _COLUMN * kx)]
+        if not ((len(same) >= 3 and len(beside)) or 1 <= len(row) <= 2):
+            continue
+        if _free_ends(mask, x, y, w, h, ky):
             repeated.append(line)
     seen = np.array(repeated, np.int32).reshape(-1, 4)
     return frames, np.concatenate([frames, seen, _as_high_as(seen, mask)])

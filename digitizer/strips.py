@@ -10,6 +10,7 @@ import numpy as np
 from ecg_image_kit.layout import Strip
 
 from . import refine
+from .alike import alike
 from .begins import all_begun
 from .calibrate import Calibration
 from .crossings import fit_crossings
@@ -60,12 +61,14 @@ def fit_strips(
         curves = _curves(traced, tracks, guesses, moved)
         curves = untangle(ink.coverage, curves, pen, traced.spacing, kx, ky)
         curves = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
+        curves = alike(ink.coverage, curves, pen, kx, ky, 1 / FS)
         fits, pen = fit_curves(ink, curves, pen, scale, cap)
     else:
         if any(track.shared.any() for track in tracks):
             fits = fit_crossings(ink, traced, tracks, guesses, pen, scale, cap)
             curves = _curves(traced, tracks, guesses, fits)
             right = exchanged(ink.coverage, curves, 1 / FS, kx, ky)
+            right = alike(ink.coverage, right, pen, kx, ky, 1 / FS)
             fits = refitted(ink, curves, right, fits, pen, scale, cap)
         elif abs(shift) > 0.01:
             fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
