@@ -63,7 +63,7 @@ def begun(
 
     Args:
         coverage: (H, W) of ink.
-        others: curves of the page, which keep their ink.
+        others: curves of the page; those of other rows, and leads before, keep their ink.
         pen: px wide. kx, ky: px per mm.
         tick: where ink may be that of a tick that separates leads.
     """
@@ -72,7 +72,7 @@ def begun(
         return one
     near = coverage[:, one.first - reach : one.first + reach].copy()
     for other in others:
-        if other is not one:
+        if other.row != one.row or other.x0 < one.x0:
             other.cover(near, pen / 2 + _NEXT, one.first - reach)
     ink, low, high = near[:, reach:] > INK, one.low[:reach], one.high[:reach]
     edges = np.array([_through(ink[:, c], low[c], high[c]) for c in range(reach)], np.float64)

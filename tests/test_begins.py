@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 import digitizer
 from digitizer import begins
-from digitizer.begins import begun
+from digitizer.begins import Tick, _tick_of, all_begun, begun
 from digitizer.curves import Curve, curve
+from digitizer.segment import Ink, _ruled_verticals
 from ecg_image_kit import Style, open_source, raster, render
 
 F32, D = NDArray[np.float32], NDArray[np.float64]
@@ -95,6 +96,46 @@ def test_a_stroke_on_the_border_may_be_the_lead_before(monkeypatch: pytest.Monke
     assert begun(cover, one, [one], PEN, K, K) is one
     monkeypatch.setattr(begins, "_BEFORE", 9.0)
     assert begun(cover, one, [one], PEN, K, K) is not one
+
+
+def test_a_known_tick_says_nothing() -> None:
+    """Neither how far it reaches below the trace, nor that half of it stands before the border."""
+    y = lead(FALLING)
+    page, one = tick(ink(y), 20, 70), drawn(y)
+    assert begun(page, one, [one], PEN, K, K) is one
+    found = begun(page, one, [one], PEN, K, K, Tick(LEVEL - 22, LEVEL + 72, 3.5))
+    assert abs(found.y[0] - y[0]) < 12
+    flat = drawn(lead(np.zeros(1)))
+    alone = tick(ink(lead(np.zeros(1))), 70, 20)
+    assert begun(alone, flat, [flat], PEN, K, K, Tick(LEVEL - 72, LEVEL + 22, 3.5)) is flat
+
+
+def test_ticks_are_known_by_those_of_their_row() -> None:
+    ticks = np.array([[700, 180, 3, 40], [700, 480, 3, 40], [100, 0, 3, 900]])
+    one = drawn(lead(np.zeros(1)))
+    found = all_begun(Ink(ink(one.y), *np.ones((2, 400), np.float32), ticks), [one], PEN, K, K)
+    assert found[0] is one  # the first of its row
+    assert _tick_of(one, ticks[:2], K) == Tick(178.0, 222.0, 3.5)
+    assert _tick_of(one, ticks[1:2], K) is None
+
+
+def test_the_lead_before_may_end_in_a_beat() -> None:
+    """Which is then not the stroke of the one that begins."""
+    y, before = lead(FALLING), curve(0, LEVEL, X0 - 100 * STEP, STEP, lead(FALLING)[:100][::-1], np.ones(100, bool), 60)
+    page = (255 * ink(y)).astype(np.uint8)
+    line(page, X0 - 100 * STEP, before.y)
+    both, one = np.asarray(page / np.float32(255), np.float32), drawn(y)
+    assert begun(both, one, [one], PEN, K, K) is one
+    assert abs(begun(both, one, [before, one], PEN, K, K).y[0] - y[0]) < 12
+
+
+@pytest.mark.parametrize(("count", "known"), [(1, False), (2, True), (3, True), (6, False)])
+def test_ticks_of_one_row_are_ruled_and_paced_beats_are_not(count: int, known: bool) -> None:
+    mask = np.zeros((400, 1900), np.uint8)
+    mask[200:203] = 1
+    for k in range(count):
+        mask[180:222, 300 * (k + 1) : 300 * (k + 1) + 3] = 1
+    assert len(_ruled_verticals(mask, K, K)[1]) == (count if known else 0)
 
 
 def test_another_rows_beat_is_its_own() -> None:
