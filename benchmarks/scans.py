@@ -24,7 +24,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,12 +32,12 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import digitizer  # noqa: E402
+from digitizer.trust import einthoven, upright  # noqa: E402
 from ecg_image_kit import EcgError  # noqa: E402
 from ecg_image_kit.images import SUFFIXES  # noqa: E402
-from ecg_image_kit.page import Page, Trace  # noqa: E402
+from ecg_image_kit.page import Page  # noqa: E402
 
 LAW, RHYTHM, SHARE, RANGE_MV = 0.15, 0.9, 0.8, (0.2, 8.0)
-_FROM_I_II = {"I": (1, 0), "II": (0, 1), "III": (-1, 1), "aVR": (-0.5, -0.5), "aVL": (1, -0.5), "aVF": (-0.5, 1)}
 
 
 @dataclass(frozen=True)
@@ -55,32 +54,6 @@ class Judged:
     seconds: float = 0.0
 
 
-def einthoven(page: Page) -> list[float]:
-    """For every column with three limb leads or more: the unexplained share of their power, 1 if they are unrelated."""
-    found = []
-    cells = [t for t in page.traces if not t.strip.rhythm and t.strip.lead.lstrip("-") in _FROM_I_II]
-
-    def column_of(trace: Trace) -> int:
-        return sum(t.strip.row == trace.strip.row and t.strip.x < trace.strip.x for t in cells)
-
-    for _, column in groupby(sorted(cells, key=column_of), key=column_of):
-        traces = {t.strip.lead.lstrip("-"): _upright(t) for t in column}
-        if len(traces) < 3:
-            continue
-        count = min(mv.size for mv in traces.values())
-        mv = np.stack([mv[:count] for mv in traces.values()])
-        mv = mv[:, np.isfinite(mv).all(axis=0)]
-        if mv.shape[1] < 100:
-            continue
-        mv -= np.median(mv, axis=1, keepdims=True)  # levels are not on the paper
-        basis = np.array([_FROM_I_II[lead] for lead in traces], dtype=np.float64)
-        rest = mv - basis @ np.linalg.lstsq(basis, mv, rcond=None)[0]
-        # Of k unrelated leads the fit would explain 2 / k.
-        free = len(traces) / (len(traces) - 2)
-        found.append(float(np.sum(rest**2) / np.sum(mv**2) * free))
-    return found
-
-
 def rhythm(page: Page) -> list[float]:
     """For every rhythm strip whose lead has a cell: their correlation over the seconds that both show."""
     found = []
@@ -89,17 +62,12 @@ def rhythm(page: Page) -> list[float]:
             if cell.strip.rhythm or cell.strip.lead.lstrip("-") != strip.strip.lead.lstrip("-"):
                 continue
             at = round((cell.start - strip.start) * cell.fs)
-            a, b = _upright(cell), _upright(strip)[max(at, 0) :]
+            a, b = upright(cell), upright(strip)[max(at, 0) :]
             a, b = a[: b.size], b[: a.size]
             known = np.isfinite(a) & np.isfinite(b)
             if known.sum() >= 100:
                 found.append(float(np.corrcoef(a[known], b[known])[0, 1]))
     return found
-
-
-def _upright(trace: Trace) -> np.ndarray:
-    """(N,) mV, -aVR turned back into aVR."""
-    return trace.mv.astype(np.float64) * (-1 if trace.strip.lead.startswith("-") else 1)
 
 
 def judge(path: Path) -> Judged:
@@ -113,7 +81,7 @@ def judge(path: Path) -> Judged:
         return Judged(path.name, "crashed", f"{type(error).__name__}: {error}", seconds=time.perf_counter() - begin)
     seconds = time.perf_counter() - begin
     page = reading.page
-    law, alike = einthoven(page), rhythm(page)
+    law, alike = [column.law for column in einthoven(page.traces)], rhythm(page)
     printed, read = sum(t.mv.size for t in page.traces), sum(int(np.isfinite(t.mv).sum()) for t in page.traces)
     spans = [float(np.nanmax(t.mv) - np.nanmin(t.mv)) for t in page.traces if np.isfinite(t.mv).any()]
     span = float(np.median(spans)) if spans else 0.0

@@ -22,8 +22,9 @@ _BEFORE, _AFTER = 0.10, 0.12  # s, of a beat, about its steepest part
 _APART = 0.25  # s between beats, at least
 _STEEP = 0.3  # of the steepest beat's steepness
 _SHIFT = 0.016  # s by which beats may be out of step
-_LEAST = 2  # other beats that must agree
-_UNLIKE, _TIMES = 1.2, 3.0  # mm by which a beat is unlike the others, and times as much as they among themselves
+_LEAST = 3  # other beats that must agree: what misleads one may mislead two
+# mm, and share of their height, by which a beat is unlike the others, and times as much as they among themselves.
+_UNLIKE, _OTHER, _TIMES = 1.2, 0.3, 3.0
 _INKED, _SHARE = 0.25, 0.93  # coverage, and share of the way that must have it
 _MORE = 0.3  # mm^2 of ink that may be left over more than before
 
@@ -88,6 +89,9 @@ def _beats(curves: Sequence[Curve], seconds: float) -> _Beats | None:
         off = np.stack([np.abs(_cut(y, first + s, size) - usual[:, None]).mean(axis=2) for s in shifts])
         # Leads that are misread are few: the median lead tells.
         first = (first + shifts[np.median(off, axis=1).argmin(axis=0)]).clip(slack, y.shape[1] - size - slack)
+    first = first[np.diff(first, prepend=-size) > slack]
+    if first.size <= _LEAST:
+        return None
     return _Beats(_cut(y, first, size), first)
 
 
@@ -112,7 +116,8 @@ def _unlike(beats: _Beats, b: int, ky: float) -> dict[int, D]:
     usual = np.median(others, axis=1)
     spread = np.median(np.abs(others - usual[:, None]).max(axis=2), axis=1)
     off = np.abs(beats.y[:, b] - usual).max(axis=1)
-    return {int(c): usual[c] for c in np.flatnonzero((off > _UNLIKE * ky) & (off > _TIMES * spread))}
+    least = np.maximum(np.maximum(_UNLIKE * ky, _OTHER * np.ptp(usual, axis=1)), _TIMES * spread)
+    return {int(c): usual[c] for c in np.flatnonzero(off > least)}
 
 
 def _led(one: Curve, first: int, usual: D) -> Curve:

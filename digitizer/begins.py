@@ -23,6 +23,7 @@ _OTHER = 0.4  # of that, that ink (a separator) may reach beyond the curve on th
 _BEFORE = 0.3  # of its ink that may lie on the other side of the border
 _LEANS = (0.1, 0.85)  # of its height that some column has: no column of what stands upright does
 _TICK, _OWN_TICK, _MARGIN = 40.0, 8.0, 2.0  # mm of the longest; from its middle to the trace; px that it may be larger
+_ROWS_DIFFER = 1.0  # mm by which ticks of different rows may be differently high above their leads
 _NEXT = 0.7  # px beside another row's stroke that are its own, too
 
 
@@ -41,18 +42,27 @@ def all_begun(ink: Ink, curves: Sequence[Curve], pen: float, kx: float, ky: floa
     inner = [any(other.row == one.row and other.x0 < one.x0 for other in curves) for one in curves]
     ticks = ink.rulings[ink.rulings[:, 3] < _TICK * ky] if len(ink.rulings) else ink.rulings
     return [
-        begun(coverage, one, curves, pen, kx, ky, _tick_of(one, ticks, ky)) if ok else one
+        begun(coverage, one, curves, pen, kx, ky, _tick_of(one, curves, ticks, ky)) if ok else one
         for one, ok in zip(curves, inner, strict=True)
     ]
 
 
-def _tick_of(one: Curve, ticks: I32 | D, ky: float) -> Tick | None:
-    """The tick that may stand where a curve begins, if those that its row has elsewhere are known."""
+def _tick_of(one: Curve, curves: Sequence[Curve], ticks: I32 | D, ky: float) -> Tick | None:
+    """The tick that may stand where a curve begins: as those that its row has elsewhere, or another row's."""
     if not len(ticks):
         return None
-    away = np.abs(ticks[:, 1] + ticks[:, 3] / 2 - float(np.median(one.y)))
-    _, top, width, height = (float(v) for v in ticks[int(np.argmin(away))])
-    return Tick(top - _MARGIN, top + height + _MARGIN, width / 2 + _MARGIN) if away.min() < _OWN_TICK * ky else None
+    levels = {row: float(np.median(np.concatenate([c.y for c in curves if c.row == row]))) for row in
+              {c.row for c in curves}}  # fmt: skip
+    middle = ticks[:, 1] + ticks[:, 3] / 2
+    away = np.abs(middle[:, None] - np.array(list(levels.values())))
+    rows = np.array(list(levels))[away.argmin(axis=1)]
+    if away.min() > _OWN_TICK * ky:
+        return None
+    own = np.flatnonzero(rows == one.row)
+    k = int(own[0]) if own.size else int(away.min(axis=1).argmin())
+    moved, margin = (0.0, _MARGIN) if own.size else (levels[one.row] - levels[int(rows[k])], _ROWS_DIFFER * ky)
+    _, top, width, height = (float(v) for v in ticks[k])
+    return Tick(top + moved - margin, top + height + moved + margin, width / 2 + _MARGIN)
 
 
 def begun(
@@ -63,7 +73,7 @@ def begun(
 
     Args:
         coverage: (H, W) of ink.
-        others: curves of the page; those of other rows, and leads before, keep their ink.
+        others: curves of the page; those of other rows keep their ink, and leads before if ticks are known.
         pen: px wide. kx, ky: px per mm.
         tick: where ink may be that of a tick that separates leads.
     """
@@ -72,8 +82,10 @@ def begun(
         return one
     near = coverage[:, one.first - reach : one.first + reach].copy()
     for other in others:
-        if other.row != one.row or other.x0 < one.x0:
+        if other.row != one.row:
             other.cover(near, pen / 2 + _NEXT, one.first - reach)
+        elif tick is not None and other.x0 < one.x0:  # else what it follows before the border may be half a tick
+            other.cover(near[:, :reach], pen / 2 + _NEXT, one.first - reach)
     ink, low, high = near[:, reach:] > INK, one.low[:reach], one.high[:reach]
     edges = np.array([_through(ink[:, c], low[c], high[c]) for c in range(reach)], np.float64)
     beyond = np.stack([low - pen / 2 - edges[:, 0], edges[:, 1] - high - pen / 2])

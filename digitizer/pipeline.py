@@ -21,7 +21,7 @@ from ecg_image_kit.page import Page, Trace
 from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
 
-from . import network
+from . import network, trust
 from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
 from .flatten import flatten
@@ -43,7 +43,6 @@ _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
-_DOUBT = 0.12  # RMS error of coverage that halves a lead's confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +53,9 @@ class Reading:
         page: the image with the estimated layout, traces (mV, NaN where unread) and mm_to_px; paper mm have the grid's
             5 mm lines at multiples of 5.
         record: the traces as a record over the printed time, each lead in its own window, NaN elsewhere.
-        confidence: lead -> 0 to 1, from how much was read and how well its drawing reproduces the ink.
-        notes: where grid, speed, gain, layout and lead names came from.
+        confidence: lead -> 0 to 1, how likely it is read with a plain SNR of over 15 dB (see ``digitizer.trust``).
+        notes: where grid, speed, gain, layout and lead names came from; ``residuals``: RMS error of coverage with which
+            each strip's drawing reproduces its ink.
         warnings: what was only assumed, or looks wrong.
     """
 
@@ -310,7 +310,7 @@ def _reading(
     layout = calibration.layout
     kx, ky = upright.kx, upright.ky
     ox, oy = (float(v) % 5.0 for v in upright.px_to_mm(np.zeros((1, 2)))[0])
-    strips, traces, weights = [], [], []
+    strips, traces = [], []
     for strip, fit in zip(_of_one_zero(layout, found.fits, ky), found.fits, strict=True):
         placed = replace(strip, x=strip.x + ox, y=strip.y + oy)
         mv = ((strip.y - fit.y / ky) / strip.gain).astype(np.float32)
@@ -319,7 +319,6 @@ def _reading(
         first = first_sample(strip)
         strips.append(placed)
         traces.append(Trace(placed, first / FS, FS, mv[: count_of(strip)]))
-        weights.append((float(np.mean(seen[: count_of(strip)])), fit.residual))
     pulses = tuple(replace(p, x=p.x + ox, y=p.y + oy) for p in layout.pulses)
     sheet = replace(layout, strips=tuple(strips), pulses=pulses, width=layout.width + ox, height=layout.height + oy)
     mm_to_px = Chain((Homography.affine(kx, 0, -ox * kx, 0, ky, -oy * ky),)).then(upright.to_source)
@@ -328,11 +327,8 @@ def _reading(
     if fs != FS:
         traces = [replace(t, fs=fs, mv=Record(("x",), t.mv[None], FS).resample(fs).mv[0]) for t in traces]
     page = Page(image, sheet, tuple(traces), (), mm_to_px, style, (), meta)
-    confidence: dict[str, float] = {}
-    for strip, (share, residual) in zip(strips, weights, strict=True):
-        lead = strip.lead.lstrip("-")
-        value = share / (1.0 + (residual / _DOUBT) ** 2)
-        confidence[lead] = round(max(confidence.get(lead, 0.0), value), 3)
+    residuals = [fit.residual for fit in found.fits]
+    confidence = trust.confidence(traces, residuals, layout.speed)
     notes = {
         "grid": {
             "px_per_mm": [round(v, 5) for v in grid.px_per_mm],
@@ -344,6 +340,7 @@ def _reading(
         },
         **calibration.notes,
         "pen_mm": round(pen / ky, 3),
+        "residuals": [round(residual, 4) for residual in residuals],
     }
     poor = [lead for lead, value in confidence.items() if value < POOR]
     warnings = calibration.warnings

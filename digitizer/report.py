@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 ENDINGS = {"csv": ".csv", "json": ".json", "overlay": ".overlay.png", "wfdb": ".hea", "npz": ".npz", "dicom": ".dcm",
            "html": ".html"}  # fmt: skip
 WRITE = tuple(ENDINGS)
-POOR = 0.3  # confidence under which a lead is not to be relied on
+POOR = 0.5  # confidence under which a lead is more likely to be misread than not
 
 # Okabe and Ito's colour-blind safe palette, without yellow and black.
 _COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0))
@@ -64,7 +65,7 @@ def summary(reading: Reading) -> dict[str, Any]:
         "reader": f"ecg-digitize {__version__}", "method": page.meta.get("reader"),
         "image": {"name": page.meta.get("record", ""), **source, "width": int(width), "height": int(height)},
         "layout": page.layout.name, "speed_mm_s": page.layout.speed, "gain_mm_mv": page.layout.gain, "fs": record.fs,
-        "notes": {key: note for key, note in reading.notes.items() if key != "filled"},
+        "notes": {key: note for key, note in reading.notes.items() if key not in ("filled", "residuals")},
         "leads": {lead: _status(reading, lead) for lead in record.leads},
         "warnings": list(reading.warnings),
         "units": "mm on the paper, x right, y down, 5 mm lines at multiples of 5; px with pixel centres at integers",
@@ -72,9 +73,9 @@ def summary(reading: Reading) -> dict[str, Any]:
         "strips": [
             {
                 "lead": s.lead, "rhythm": s.rhythm, "row": s.row, "start_s": s.start, "stop_s": s.stop,
-                "x_mm": s.x, "y_mm": s.y, "gain_mm_mv": s.gain,
+                "x_mm": s.x, "y_mm": s.y, "gain_mm_mv": s.gain, "residual": residual,
             }
-            for s in page.layout.strips
+            for s, residual in zip_longest(page.layout.strips, reading.notes.get("residuals", ()))
         ],
     }  # fmt: skip
 

@@ -115,18 +115,22 @@ def test_ticks_are_known_by_those_of_their_row() -> None:
     one = drawn(lead(np.zeros(1)))
     found = all_begun(Ink(ink(one.y), *np.ones((2, 400), np.float32), ticks), [one], PEN, K, K)
     assert found[0] is one  # the first of its row
-    assert _tick_of(one, ticks[:2], K) == Tick(178.0, 222.0, 3.5)
-    assert _tick_of(one, ticks[1:2], K) is None
+    below = curve(1, 0.0, X0, STEP, one.y + 304.0, one.seen, one.first)
+    assert _tick_of(one, [one, below], ticks[:2], K) == Tick(178.0, 222.0, 3.5)
+    assert _tick_of(one, [one, below], ticks[1:2], K) == Tick(176.0 - K, 216.0 + K, 3.5)  # as the other row's
+    assert _tick_of(one, [one], ticks[1:2], K) is None  # of no row that is known
 
 
 def test_the_lead_before_may_end_in_a_beat() -> None:
-    """Which is then not the stroke of the one that begins."""
+    """Which is then not the stroke of the one that begins; unless it may be half a tick that it follows."""
     y, before = lead(FALLING), curve(0, LEVEL, X0 - 100 * STEP, STEP, lead(FALLING)[:100][::-1], np.ones(100, bool), 60)
     page = (255 * ink(y)).astype(np.uint8)
     line(page, X0 - 100 * STEP, before.y)
     both, one = np.asarray(page / np.float32(255), np.float32), drawn(y)
-    assert begun(both, one, [one], PEN, K, K) is one
-    assert abs(begun(both, one, [before, one], PEN, K, K).y[0] - y[0]) < 12
+    known = Tick(LEVEL - 5, LEVEL + 5, 3.5)
+    assert begun(both, one, [one], PEN, K, K, known) is one
+    assert begun(both, one, [before, one], PEN, K, K) is one
+    assert abs(begun(both, one, [before, one], PEN, K, K, known).y[0] - y[0]) < 12
 
 
 @pytest.mark.parametrize(("count", "known"), [(1, False), (2, True), (3, True), (6, False)])
