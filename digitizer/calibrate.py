@@ -557,8 +557,12 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
     guesses = _guesses(rows) + _named(sheet)
     if not guesses:
         name = f"{rows}x1"
-        why = f"{name}: no standard layout has {rows} rows; leads are named by row"
-        return _Guess(name, rows, 1, 0, tuple(f"row{k + 1}" for k in range(rows))), why, why
+        leads = _read_names(sheet)
+        unnamed = [lead for lead in leads if lead.startswith("row")]
+        why = f"{name}: no standard layout has {rows} row{'s' * (rows > 1)}; leads are named by " + (
+            f"row ({', '.join(unnamed)})" if unnamed else "what is printed at their beginning"
+        )
+        return _Guess(name, rows, 1, 0, leads), why, why if unnamed else ""
     scored = [(*_score(guess, sheet, traced, ky), guess) for guess in guesses]
     _, parts, best = max(scored, key=lambda item: item[0])
     why = f"{best.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items())
@@ -573,6 +577,16 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
     if best.columns > 1 and parts["labels"] < 0.1:
         return best, why, f"layout {best.name} is a guess: no lead names stand where its columns begin; check the names"
     return best, why, ""
+
+
+def _read_names(sheet: _Sheet) -> tuple[str, ...]:
+    """Of every row the name that can be read at its beginning; row1 and so on where there is none, or another's."""
+    leads: list[str] = []
+    for k in range(len(sheet.levels)):
+        names = [n for n in sheet.names.get(k, []) if n.sure > _READ and n.x < sheet.left + _NAME_AFTER]
+        best = max(names, key=lambda n: n.sure).lead if names else ""
+        leads.append(best if best and best not in leads else f"row{k + 1}")
+    return tuple(leads)
 
 
 def _lawful(guess: _Guess) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from digitizer import network, pipeline
 from digitizer.gridless import without_grid
 from digitizer.locate import GridNotFound
 from digitizer.metrics import score
-from ecg_image_kit import Layout, Page, Style, open_source, render
+from ecg_image_kit import Layout, Page, Record, Style, open_source, render
 from ecg_image_kit.effects import apply
 from ecg_image_kit.errors import UsageError
 
@@ -81,6 +82,18 @@ def test_an_empty_sheet_is_refused() -> None:
     blank = np.full((800, 1100, 3), 250, np.uint8)
     with pytest.raises(digitizer.GridNotFound):
         digitizer.read(blank)
+
+
+def test_a_line_that_nothing_says_is_an_ecg_is_refused() -> None:
+    """The edge of a stain, say. With its name and pulse a lead is read, whatever the paper."""
+    blank = np.full((600, 800, 3), 250, np.uint8)
+    cv2.ellipse(blank, (400, 250), (110, 40), 0, 10, 170, (60, 50, 40), 2, cv2.LINE_AA)
+    with pytest.raises(digitizer.GridNotFound, match="nothing says"):
+        digitizer.read(blank)
+    record = open_source("samples").load("00003")
+    record = Record(("II",), record.mv[record.leads.index("II")][None], record.fs)
+    page = render(record, style=Style(grid="none"), dpi=150)
+    assert digitizer.read(page.image).record.leads == ("II",)
 
 
 def test_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
