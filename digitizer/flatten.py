@@ -107,12 +107,13 @@ def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattene
     grid_alone = _without_ink(small, dark)
     refused: GridNotFound | None = None
     for surfaces, k, share in _searched(image, dark, shrink):
-        lines = grid_alone
+        lines, traces = grid_alone, np.zeros(dark.shape, np.bool_)
         if ink is not None:
-            lines = _filled(lines, cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0)
+            traces = cv2.resize(ink(image, k * shrink), size, interpolation=cv2.INTER_AREA) > 0
+            lines = _filled(lines, traces)
         try:
             field, seen, residual = _phases(lines, surfaces, k)
-            return _upright(image, dark.shape, field, seen, k * shrink, residual, share)
+            return _upright(image, dark.shape, field, _sheet(seen, traces), k * shrink, residual, share)
         except GridNotFound as error:
             refused = refused or error
     assert refused is not None
@@ -500,9 +501,9 @@ def _demodulated(level: F, mm: D, period: float) -> D:
 
 
 def _upright(
-    image: U8, shape: tuple[int, int], field: D, seen: F, k: float, residual: float, share: float
+    image: U8, shape: tuple[int, int], field: D, part: B, k: float, residual: float, share: float
 ) -> Flattened:
-    """The image that a flat scanner would have made of the part in which the grid is seen."""
+    """The image that a flat scanner would have made of this part of the nodes."""
     height, width = shape
     to_small = Homography.affine(
         width / image.shape[1], 0, 0.5 * width / image.shape[1] - 0.5, 0, height / image.shape[0],
@@ -510,7 +511,6 @@ def _upright(
     )  # fmt: skip
     sign = np.sign([np.median(np.diff(field[..., 0], axis=1)), np.median(np.diff(field[..., 1], axis=0))])
     mesh = Mesh(field * sign, (0.0, 0.0), float(_NODE))
-    part = _sheet(seen)
     inside = (field * sign)[part]
     low, high = inside.min(axis=0), inside.max(axis=0)
     low, high = np.floor((low - 2.0) / 5.0) * 5.0, np.ceil((high + 2.0) / 5.0) * 5.0
@@ -532,10 +532,18 @@ def _upright(
     return Flattened(seen_through(image, back.inverse, size, None), k, Chain((back,)), residual, share)
 
 
-def _sheet(seen: F) -> B:
-    """The largest connected region in which the grid is seen."""
+def _sheet(seen: F, traces: B) -> B:
+    """The largest connected region in which the grid is seen, and what traces lead out of it: glare may hide the one,
+    and leave the other."""
     mask = cv2.morphologyEx((seen > 0.25).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         raise GridNotFound("no part of the picture in which the grid is seen all over.")
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.bool_)
+    part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    height, width = traces.shape
+    inked = cv2.resize(traces.astype(np.uint8), (width // _NODE, height // _NODE), interpolation=cv2.INTER_AREA) > 0
+    on = np.zeros(part.shape, np.uint8)
+    on[: inked.shape[0], : inked.shape[1]] = inked[: on.shape[0], : on.shape[1]]
+    on = cv2.dilate(on, np.ones((3, 3), np.uint8)) | part.astype(np.uint8)
+    _, labels = cv2.connectedComponents(on)
+    return np.asarray(labels == labels[part][0], np.bool_)
