@@ -53,11 +53,12 @@ def _tick_of(one: Curve, curves: Sequence[Curve], ticks: I32 | D, ky: float) -> 
         return None
     levels = {row: float(np.median(np.concatenate([c.y for c in curves if c.row == row]))) for row in
               {c.row for c in curves}}  # fmt: skip
-    middle = ticks[:, 1] + ticks[:, 3] / 2
-    away = np.abs(middle[:, None] - np.array(list(levels.values())))
-    rows = np.array(list(levels))[away.argmin(axis=1)]
-    if away.min() > _OWN_TICK * ky:
+    away = np.abs(ticks[:, 1:2] + ticks[:, 3:4] / 2 - np.array(list(levels.values())))
+    near = away.min(axis=1) < _OWN_TICK * ky  # what is ruled elsewhere is no tick
+    if not near.any():
         return None
+    ticks, away = ticks[near], away[near]
+    rows = np.array(list(levels))[away.argmin(axis=1)]
     own = np.flatnonzero(rows == one.row)
     k = int(own[0]) if own.size else int(away.min(axis=1).argmin())
     moved, margin = (0.0, _MARGIN) if own.size else (levels[one.row] - levels[int(rows[k])], _ROWS_DIFFER * ky)

@@ -26,6 +26,7 @@ from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
 from .flatten import flatten
 from .gridless import without_grid
+from .laid import notes_of
 from .locate import Grid, GridNotFound, locate
 from .polish import about, lost, polish
 from .rectify import Upright, at_pitch, inside, rectify, turned
@@ -155,12 +156,15 @@ def interpret(
         found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
+    hidden = notes_of(view.image, view.kx)
+    seen = replace(seen, trace=seen.trace * ~hidden, pulse=seen.pulse * ~hidden)
     own, ink = network.ink_of(seen, view.kx, view.ky), None
     gaps = not _black_and_white(image) or grid.contrast < _CLEAR
     with contextlib.suppress(NoInk):
         ink = segment(upright.image, upright.kx, upright.ky)
         # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
-        ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]))
+        bare = cv2.resize(hidden.astype(np.uint8), upright.image.shape[1::-1], interpolation=cv2.INTER_NEAREST) == 0
+        ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]) * bare)
         sx, sy = view.kx / upright.kx, view.ky / upright.ky
         own = network.unruled(own, np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
         if gaps:

@@ -31,8 +31,10 @@ _NEAR = 4.5  # spacings of rows within which a piece may be a row's
 _ORDER, _ASIDE = 0.6, 0.5  # what it costs more beyond the row above or below; mm beside it that this is looked at
 _LEVEL, _TALL = 0.9, 1.5  # mm: what goes up and down by less runs level; what is taller is part of a beat
 _BORDER, _WITHIN = 0.5, 2.0  # mm of a strip's beginning and end; that it may be led up or down there
+_ALONG = 3.0  # mm for which two rows may run along each other
 _PALE = 0.08  # coverage of ink that may close a gap
 _GAP, _BESIDE_GAP, _AWAY = 0.25, 0.5, 12.0  # mm: of the shortest; beside, above and below it that may be led otherwise
+_LONG, _MOSTLY = 3.0, 0.75  # mm of a long gap; share of it that must be inked
 _BROKEN = 4.0  # mm of ink that mending a gap is worth
 
 
@@ -109,7 +111,10 @@ def mended(coverage: F, curves: list[Curve], pen: float, kx: float, ky: float, l
         place = slice(int(middle.min() - _AWAY * ky), int(middle.max() + _AWAY * ky))
         path, gain = _led(worth, curves, k, columns, place, pen, kx, ky)
         if gain > _WORTH * ky / 2:
-            curves[k] = looked(coverage, _along(one, columns, path), least)
+            led = looked(coverage, _along(one, columns, path), least)
+            # Of what is hidden over a long way nothing is seen; what stands near it, here and there, is letters.
+            if (stop - start) * one.step < _LONG * kx or led.seen[start:stop].mean() > _MOSTLY:
+                curves[k] = led
     return curves
 
 
@@ -205,9 +210,25 @@ def _led(
     wide = (free[0] & (x - ends[0] < _BORDER * kx)) | (free[1] & (ends[1] - x < _BORDER * kx))
     band[:, wide] = around[:, wide]
     path, value = _best(total, band)
+    if _rides(path + float(top), curves, one.row, columns, pen, kx):
+        return path + float(top), 0.0
     at = slice(int((columns.start - one.x0) / one.step), int((columns.stop - one.x0) / one.step) + 1)
     broken = not one.seen[max(0, at.start) : max(0, at.stop)].all()
     return path + float(top), value - now + (_BROKEN * ky if broken and value - now > _WORTH * ky else 0.0)
+
+
+def _rides(path: D, curves: list[Curve], row: int, columns: slice, pen: float, kx: float) -> bool:
+    """Whether a path runs along another row's trace, which it may only cross."""
+    for other in curves:
+        a, b = max(columns.start, other.first), min(columns.stop, other.first + other.low.size)
+        if other.row == row or b - a < _ALONG * kx:
+            continue
+        low, high = other.low[a - other.first : b - other.first], other.high[a - other.first : b - other.first]
+        own = (path[a - columns.start : b - columns.start] + path[a - columns.start + 1 : b - columns.start + 1]) / 2
+        along = (own > low - pen / 2 - 1) & (own < high + pen / 2 + 1) & (high - low < pen)
+        if any(stop - start > _ALONG * kx for start, stop in stretches(along)):
+            return True
+    return False
 
 
 def _best(total: D, band: I64) -> tuple[D, float]:

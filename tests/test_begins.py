@@ -112,6 +112,7 @@ def test_a_known_tick_says_nothing() -> None:
 
 def test_ticks_are_known_by_those_of_their_row() -> None:
     ticks = np.array([[700, 180, 3, 40], [700, 480, 3, 40], [100, 0, 3, 900]])
+    edge = np.array([[50, 0, 2, 29]])  # of the sheet
     one = drawn(lead(np.zeros(1)))
     found = all_begun(Ink(ink(one.y), *np.ones((2, 400), np.float32), ticks), [one], PEN, K, K)
     assert found[0] is one  # the first of its row
@@ -119,6 +120,7 @@ def test_ticks_are_known_by_those_of_their_row() -> None:
     assert _tick_of(one, [one, below], ticks[:2], K) == Tick(178.0, 222.0, 3.5)
     assert _tick_of(one, [one, below], ticks[1:2], K) == Tick(176.0 - K, 216.0 + K, 3.5)  # as the other row's
     assert _tick_of(one, [one], ticks[1:2], K) is None  # of no row that is known
+    assert _tick_of(one, [one, below], np.concatenate([edge, ticks[1:2]]), K) == Tick(176.0 - K, 216.0 + K, 3.5)
 
 
 def test_the_lead_before_may_end_in_a_beat() -> None:

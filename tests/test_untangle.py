@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from digitizer.curves import Curve, curve, looked, windows_of
+from digitizer.curves import Curve, curve, grown, looked, windows_of
 from digitizer.segment import Ink
-from digitizer.untangle import untangle
+from digitizer.untangle import mended, untangle
 from ecg_image_kit import raster
 
 D = NDArray[np.float64]
@@ -84,6 +84,43 @@ def test_a_gap_is_closed_along_pale_ink_only() -> None:
     coverage[:, 200:220] = 0.0
     (one,) = led(coverage, of(1, bridged, seen))
     assert not one.seen[485:520].any()  # nothing is invented
+
+
+def test_a_gap_is_not_closed_along_another_row() -> None:
+    """What is hidden for some mm, beside a row that is not: that one's ink leads there and back again."""
+    upper, lower = np.full(N, ROWS[0]), ROWS[1] + wave(190.0, 105.0) + wave(320.0, 105.0)
+    ink = drawn(upper, lower)
+    ink[200:, 205:315] = 0.0
+    seen = np.abs(np.arange(N) * STEP - 250) > 60
+    _, other = led(ink, of(0, upper), of(1, np.where(seen, lower, ROWS[1]), seen))
+    hidden = np.abs(np.arange(N) * STEP - 250) < 45
+    assert other.y[hidden].min() > ROWS[1] - 40
+    assert not other.seen[hidden].any()
+
+
+def test_a_long_gap_is_closed_along_ink_that_lasts_and_not_along_letters() -> None:
+    y = np.full(N, ROWS[1])
+    own = drawn(y + wave(250.0, 60.0))
+    gap = np.abs(np.arange(N) * STEP - 250) < 60
+    (closed,) = mended(own, [of(0, y, ~gap)], PEN, K, K, 0.4)
+    assert closed.seen.all() and closed.y.min() < ROWS[1] - 55
+    letters = own.copy()
+    letters[:, 215:295] = 0.0
+    letters[200:225, 230:233] = letters[200:225, 240:243] = 1.0
+    (left,) = mended(letters, [of(0, y, ~gap)], PEN, K, K, 0.4)
+    assert np.array_equal(left.y, y) and not left.seen[np.abs(np.arange(N) * STEP - 245) < 35].any()
+
+
+def test_what_is_seen_grows_along_ink_without_a_break() -> None:
+    """To the end of a row whose last millimetre was seen faintly; not across bare paper."""
+    y = np.full(N, ROWS[1])
+    ink, seen = drawn(y), np.arange(N) < 1000
+    assert grown(ink, of(0, y, seen), 0.4).seen[:-1].all()
+    ink[:, 440:446] = 0.0  # some samples further on
+    found = grown(ink, of(0, y, seen), 0.4).seen
+    assert found[1060] and not found[1080:].any()
+    whole = of(0, y)
+    assert grown(ink, whole, 0.4) is whole
 
 
 def test_curves_of_samples_of_which_some_are_unknown() -> None:
