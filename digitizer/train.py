@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -37,10 +36,11 @@ except ModuleNotFoundError as error:
 
     raise missing(error, "train", __name__) from error
 
-from ecg_image_kit import EcgError, open_source
+from ecg_image_kit import EcgError
 from ecg_image_kit.command import command
 from ecg_image_kit.errors import UsageError
 from ecg_image_kit.record import Record
+from ecg_image_kit.sources.parts import open_part
 
 from .arrays import U8
 from .model import Seen, build, load_checkpoint, start_from
@@ -99,20 +99,12 @@ class Pieces(IterableDataset[Batch]):
                 yield tensors(waiting.pop(), self.augment, rng)
 
 
-def open_records(spec: str) -> Any:
-    """A source from ``KIND`` or ``KIND:ROOT``."""
-    kind, _, root = spec.partition(":")
-    return open_source(kind, **({"root": root} if root else {}))
-
-
 def records(config: Config) -> tuple[list[Load], list[Load]]:
     """What loads each record for training, and each for validation. Raises UsageError if there are none."""
-    sources = map(open_records, config.src)
-    loads: list[list[Load]] = [[partial(source.load, name) for name in source.names()] for source in sources]
+    parts = map(open_part, config.src)
+    loads: list[list[Load]] = [[partial(source.load, name) for name in names] for source, names in parts]
     first, *others = loads
     kept = min(config.skip, len(first) // 4)
-    if not first:
-        raise UsageError(f"source {config.src[0]} has no records; expected some of 12 leads.")
     return [*first[kept:], *chain.from_iterable(others)], first[:kept] or first
 
 
@@ -359,7 +351,7 @@ def parser() -> argparse.ArgumentParser:
     add, default = p.add_argument, Config()
     add(
         "--src", nargs="+", default=list(default.src), metavar="KIND[:ROOT]",
-        help="where records come from, such as ptbxl:DIR wfdb:DIR (default: samples)",
+        help="where records come from, such as ptbxl:DIR wfdb:DIR (default: samples); @START:STOP takes a part",
     )  # fmt: skip
     add(
         "--recipes", nargs="+", metavar="NAME[=WEIGHT]",

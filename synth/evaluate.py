@@ -25,7 +25,8 @@ from ecg_image_kit import __version__
 from ecg_image_kit.command import command
 from ecg_image_kit.errors import EcgError, RecordError, UsageError
 from ecg_image_kit.record import Record, atomic_write
-from ecg_image_kit.sources import Source, open_source
+from ecg_image_kit.sources import Source
+from ecg_image_kit.sources.parts import open_part, split_part
 
 from . import scores as sc
 from .condition import CLASSES, LEADS8
@@ -742,31 +743,12 @@ def open_records(spec: str, limit: int | None = None, seed: int = 0, duration: f
 
     Raises UsageError for an unknown kind, a missing path, or a part that is empty.
     """
-    place, at, part = spec.rpartition("@")
-    if not at or not _is_slice(part):
-        place, part = spec, ""
-    kind, colon, path = place.partition(":")
-    if kind == "gan":
-        from .source import Gan
-
-        stop = part.rpartition(":")[2]
-        n = max(limit or 1000, int(stop) if stop.isdigit() else 0)
-        source: Source = Gan(path or "beats", n=n, seed=seed, duration=duration)
-    elif not colon or len(kind) == 1:  # no kind given, or a drive's letter
-        source = open_source(place)
-    else:
-        source = open_source(kind, **{"root" if kind == "ptbxl" else "path": path})
-    names = list(source.names())
-    start, _, stop = part.partition(":")
-    part_of = names[slice(int(start) if start else None, int(stop) if stop else None)][:limit]
-    if not part_of:
-        raise UsageError(f"{spec}: none of {len(names)} records is in that part; expected START:STOP within them.")
-    return _Records(source, part_of)
-
-
-def _is_slice(text: str) -> bool:
-    start, colon, stop = text.partition(":")
-    return bool(colon) and all(not x or x.lstrip("-").isdigit() for x in (start, stop))
+    options: dict[str, Any] = {}
+    place, part = split_part(spec)
+    if place.partition(":")[0] == "gan":
+        options = {"n": max(limit or 1000, part.stop or 0), "seed": seed, "duration": duration}
+    source, names = open_part(spec, **options)
+    return _Records(source, names[:limit])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,7 +1,7 @@
 """fit_beats: learn the model of synth.beats from ECG records, in minutes on one core.
 
 python -m synth.fit_beats --data ptbxl:PTBXL_ROOT --out weights
-python -m synth.fit_beats --data ptbxl:PTBXL_ROOT wfdb:OTHER --skip-last 300 --out weights
+python -m synth.fit_beats --data ptbxl:PTBXL_ROOT@:-300 wfdb:OTHER --out weights
 
 Writes ``beats.npz`` and its card ``beats.json`` to --out. Records need I, II and V1 to V6, 5 s at 100 Hz or more.
 Labels (see synth.labels), sex and age are used where a record has them; the others teach shape and rhythm all the same.
@@ -30,7 +30,7 @@ from ecg_image_kit import __version__
 from ecg_image_kit.command import command
 from ecg_image_kit.errors import EcgError, RecordError, UsageError
 from ecg_image_kit.record import Record, atomic_write
-from ecg_image_kit.sources import open_source
+from ecg_image_kit.sources.parts import open_part
 
 from . import rhythm, texture
 from .beats import (
@@ -383,35 +383,18 @@ def _fit_age(features: Floats, age: Floats, ridge: float = 60.0) -> Floats:
 # Reading, writing
 
 
-@dataclass(frozen=True)
-class Spec:
-    """One of --data: KIND:PATH as open_source takes them, or a path; ``synthetic`` ones need none."""
-
-    text: str
-
-    def names(self) -> tuple[Any, list[str]]:
-        kind, colon, root = self.text.partition(":")
-        source = open_source(kind, root=root) if colon else open_source(self.text)
-        return source, list(source.names())
-
-
 def examples_of(
-    specs: Sequence[str], skip_last: int = 0, limit: int | None = None, quiet: bool = False
+    specs: Sequence[str], limit: int | None = None, quiet: bool = False
 ) -> tuple[list[Example], list[tuple[str, str]], dict[str, int]]:
-    """Examples of all records but the first source's last ``skip_last``; (name, why) of those left out; how many were
-    used of each source.
+    """Examples of all records; (name, why) of those left out; how many were used of each source.
 
-    Raises UsageError for sources that cannot be opened, or where nothing is left.
+    Raises UsageError for sources that cannot be opened.
     """
     found: list[Example] = []
     left_out: list[tuple[str, str]] = []
     used: dict[str, int] = {}
-    for at, text in enumerate(specs):
-        source, names = Spec(text).names()
-        if at == 0 and skip_last:
-            if skip_last >= len(names):
-                raise UsageError(f"--skip-last {skip_last} of {len(names)} records in {text}; expected fewer.")
-            names = names[:-skip_last]
+    for text in specs:
+        source, names = open_part(text)
         key = text.partition(":")[0] if ":" in text else "records"
         for name in tqdm(names[:limit], desc=key, unit="record", disable=quiet):
             before = len(found)
@@ -477,17 +460,14 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = p.add_argument
     add(
-        "--data", nargs="+", required=True, metavar="KIND:PATH", help="ptbxl:DIR, wfdb:DIR, csv:DIR, npz:DIR, or a path"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="KIND:PATH",
+        help="ptbxl:DIR, wfdb:DIR, csv:DIR, npz:DIR, or a path; @START:STOP takes a part, counted as Python counts",
     )
     add("--out", default="weights", metavar="DIR", help="folder for beats.npz and beats.json [%(default)s]")
     add("--seed", type=int, default=0, help="of all that is random [0]")
-    add(
-        "--skip-last",
-        type=int,
-        default=0,
-        metavar="N",
-        help="leave out the first source's last N records, to evaluate on",
-    )
     add("--limit", type=int, metavar="N", help="records of each source at most [all]")
     add("--epochs", type=int, default=60, metavar="N", help="of the density's training at most [60]")
     add("--draws", type=int, default=300, metavar="N", help="ECGs drawn and measured to calibrate the intervals [300]")
@@ -501,12 +481,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 done, 1 something failed, 2 wrong request."""
     options = parser().parse_args(argv)
-    for name, least in (("seed", 0), ("skip_last", 0), ("limit", 1), ("epochs", 1), ("draws", 8)):
+    for name, least in (("seed", 0), ("limit", 1), ("epochs", 1), ("draws", 8)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
     begin = time.monotonic()
-    examples, left_out, used = examples_of(options.data, options.skip_last, options.limit, options.quiet)
+    examples, left_out, used = examples_of(options.data, options.limit, options.quiet)
     for name, why in left_out:
         print(f"left out {name}: {why}", file=sys.stderr)
     with tqdm(total=options.epochs, desc="density", unit="epoch", disable=options.quiet) as bar:

@@ -38,9 +38,10 @@ except ModuleNotFoundError as error:
 
     raise missing(error, "train", __name__) from error
 
-from ecg_image_kit import EcgError, Layout, Record, Style, open_source, render
+from ecg_image_kit import EcgError, Layout, Record, Style, render
 from ecg_image_kit.command import command
 from ecg_image_kit.errors import ImplausibleAmplitude, RecordError, UsageError
+from ecg_image_kit.sources.parts import open_part, split_part
 
 from .arrange import ADAPTED, ARRANGEMENTS, Arrangement, arrangement
 from .condition import LEADS8
@@ -147,23 +148,21 @@ def load_data(config: Config) -> I16:
 
 
 def _names(spec: str, config: Config) -> Iterator[tuple[Any, str]]:
-    kind, _, root = spec.partition(":")
-    options: dict[str, Any] = {"root": root} if root else {}
-    if kind == "ptbxl":
-        options["fs"] = 500
-    source = open_source(kind, **options)
-    names, skip = list(source.names()), config.skip_last
-    if skip >= len(names):
-        raise UsageError(f"--skip-last {skip} of {len(names)} records of {spec}; expected fewer than each source has.")
-    kept_out = set(names[len(names) - skip :])
+    options: dict[str, Any] = {"fs": 500} if spec.partition(":")[0] == "ptbxl" else {}
+    source, names = open_part(spec, **options)
+    if config.skip_last >= len(names):
+        raise UsageError(
+            f"--skip-last {config.skip_last} of {len(names)} records of {spec}; expected fewer than each source has."
+        )
+    chosen = set(names[: len(names) - config.skip_last])
     if config.scp:
         if not hasattr(source, "scp"):
             raise UsageError(
                 f"--scp {config.scp} of {spec}, whose records cannot be chosen by labels; expected ptbxl:DIR or "
                 "samples. Leave --scp out, or give a folder of the chosen records alone."
             )
-        source = open_source(kind, **options, scp=tuple(config.scp.split(",")))
-    yield from ((source, name) for name in source.names() if name not in kept_out)
+        source, _ = open_part(split_part(spec)[0], **options, scp=tuple(config.scp.split(",")))
+    yield from ((source, name) for name in source.names() if name in chosen)
 
 
 def windows_of(record: Record, config: Config) -> list[I16]:
@@ -641,7 +640,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", choices=MODELS, default=default.model, help=f"(default: {default.model})")
     p.add_argument(
         "--data", nargs="+", default=list(default.data), metavar="KIND[:ROOT]",
-        help="where records come from, such as ptbxl:DIR wfdb:DIR (default: samples)",
+        help="where records come from, such as ptbxl:DIR wfdb:DIR (default: samples); @START:STOP takes a part",
     )  # fmt: skip
     p.add_argument("--arrangement", choices=ARRANGEMENTS, default=default.arrangement, help="of ECGs into images")
     helps = {

@@ -168,9 +168,7 @@ def test_the_command_writes_weights_and_their_card(tmp_path):
     status = main(
         [
             "--data",
-            f"wfdb:{tmp_path / 'data'}",
-            "--skip-last",
-            "3",
+            f"wfdb:{tmp_path / 'data'}@:-3",
             "--out",
             str(out),
             "--epochs",
@@ -194,7 +192,8 @@ def test_too_little_to_learn_from_is_refused(examples, tmp_path, capsys):
     Ecgsyn(n=1).load("ecgsyn-000000").write_wfdb(tmp_path / "one")
     assert main(["--data", f"wfdb:{tmp_path}", "--quiet"]) == 2
     assert "1 usable records" in capsys.readouterr().err
-    assert main(["--data", f"wfdb:{tmp_path}", "--skip-last", "9", "--quiet"]) == 2
+    assert main(["--data", f"wfdb:{tmp_path}@9:", "--quiet"]) == 2
+    assert "none of 1 records is in that part" in capsys.readouterr().err
     assert main(["--data", "nowhere:at-all", "--quiet"]) == 2
     assert main(["--data", str(tmp_path), "--epochs", "0"]) == 2
     assert main([]) == 2

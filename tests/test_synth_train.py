@@ -349,6 +349,9 @@ def test_windows_and_what_is_kept_out(tmp_path: Path) -> None:
     assert len(last) == 4 < len(some) and np.array_equal(last, some[:4])
     with pytest.raises(UsageError, match="--skip-last 16 of 16 records"):
         load_data(config(tmp_path, skip_last=16))
+    part = load_data(config(tmp_path, data=(f"ptbxl:{root}@2:-3",)))
+    assert np.array_equal(part, data[4:-6])
+    assert np.array_equal(load_data(config(tmp_path, data=(f"ptbxl:{root}@:2",), scp="NORM")), some[:4])
     # Of each source the last are kept out, or an evaluation on the second one's would be on what was learnt.
     two = load_data(config(tmp_path, data=("samples", f"ptbxl:{root}"), skip_last=3))
     assert np.array_equal(two, np.concatenate([fewer, fewer]))
