@@ -27,14 +27,14 @@ from digitize import TARGETS, Job, page_of  # noqa: E402
 
 import digitizer  # noqa: E402
 from digitizer.metrics import score  # noqa: E402
-from digitizer.trust import EVIDENCE, GOOD, evidence  # noqa: E402
+from digitizer.trust import EVIDENCE, GOOD, einthoven, evidence, likely  # noqa: E402
 from ecg_image_kit import EcgError, open_source  # noqa: E402
 
 _RIDGE, _STEPS = 1.0, 30
 
 
 def work(job: Job) -> list[tuple[float, ...]]:
-    """For every lead of a page that was read: the evidence, and the plain SNR, dB."""
+    """For every lead of a page that was read: the evidence, whether the law is known, and the plain SNR, dB."""
     cv2.setNumThreads(1)
     page = page_of(job)
     try:
@@ -42,13 +42,14 @@ def work(job: Job) -> list[tuple[float, ...]]:
     except EcgError:
         return []
     found = evidence(reading.page.traces, reading.notes["residuals"], reading.page.layout.speed)
+    known = bool(einthoven(reading.page.traces))
     db = {lead.lead: lead.plain.db for lead in score(page.record(), reading.record, ("plain",)).leads}
-    return [(*seen.tolist(), db[lead]) for lead, seen in found.items() if lead in db]
+    return [(*seen.tolist(), known, db[lead]) for lead, seen in found.items() if lead in db]
 
 
 def fit(seen: np.ndarray, good: np.ndarray) -> np.ndarray:
     """(1 + evidence,) the constant and the weights: logistic regression with a ridge, by Newton's method."""
-    middle, spread = seen.mean(axis=0), seen.std(axis=0)
+    middle, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-9
     x = np.column_stack([np.ones(len(seen)), (seen - middle) / spread])
     ridge = np.diag([0.0] + [_RIDGE] * seen.shape[1])
     w = np.zeros(x.shape[1])
@@ -56,10 +57,6 @@ def fit(seen: np.ndarray, good: np.ndarray) -> np.ndarray:
         p = 1 / (1 + np.exp(-x @ w))
         w -= np.linalg.solve((x.T * (p * (1 - p))) @ x + ridge, x.T @ (p - good) + ridge @ w)
     return np.concatenate([[w[0] - float(w[1:] @ (middle / spread))], w[1:] / spread])
-
-
-def told(w: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-w[0] - seen @ w[1:])))
 
 
 def auroc(sure: np.ndarray, good: np.ndarray) -> float:
@@ -87,19 +84,23 @@ def main() -> int:
     options = p.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # of the workers
-    names, jobs = zip(*jobs_of(options.root, options.skip if options.root else 0, options.n), strict=True)
+    pairs = list(jobs_of(options.root, options.skip if options.root else 0, options.n))
+    names, jobs = [name for name, _ in pairs], [job for _, job in pairs]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         found = list(pool.map(work, jobs))
-    table = np.array([lead for page in found for lead in page])
+    table = np.array([lead for page in found for lead in page]).reshape(-1, len(EVIDENCE) + 2)
     record = np.array([name for name, page in zip(names, found, strict=True) for _ in page])
-    seen, good = table[:, :-1], table[:, -1] > GOOD
-    w, held_out = fit(seen, good), np.zeros(len(good))
+    seen, known, good = table[:, :-2], table[:, -2] > 0, table[:, -1] > GOOD
+    if len(np.unique(record)) < 2 or good.all() or not good.any():
+        print(f"{len(table)} leads of {len(np.unique(record))} records are too few to fit.", file=sys.stderr)
+        return 1
+    held_out = np.zeros(len(good))
     for name in np.unique(record):
         out = record == name
-        held_out[out] = told(fit(seen[~out], good[~out]), seen[out])
-    print(
-        f"_CONSTANT, _WEIGHTS, _NO_LAW = {w[0]:.2f}, ({', '.join(f'{v:.3g}' for v in w[1:])}), {seen[:, -1].mean():.1f}"
-    )
+        w = fit(seen[~out], good[~out])
+        held_out[out] = [likely(each, w.tolist()) for each in seen[out]]
+    law = seen[known, EVIDENCE.index("law")].mean()
+    print(f"_WEIGHTS, _NO_LAW = ({', '.join(f'{v:.4g}' for v in fit(seen, good))}), {law:.1f}")
     print(f"of {', '.join(EVIDENCE)}; {len(good)} leads of {len(jobs)} pages, {good.mean():.1%} over {GOOD:g} dB")
     print(f"held out: AUROC {auroc(held_out, good):.3f}, Brier score {np.mean((held_out - good) ** 2):.3f}\n")
     print("confidence  leads  over 15 dB")

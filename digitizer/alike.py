@@ -63,7 +63,7 @@ def alike(coverage: F, curves: Sequence[Curve], pen: float, kx: float, ky: float
             if _is_better(coverage, curves, tried, changed, pen, kx, ky):
                 curves = tried
                 continue
-            for k in changed:  # together they are not; one alone may be
+            for k in changed if len(changed) > 1 else ():  # together they are not; one alone may be
                 alone = list(curves)
                 alone[k] = tried[k]
                 if _is_better(coverage, curves, alone, [k], pen, kx, ky):
@@ -156,7 +156,7 @@ def _inked(coverage: F, one: Curve, columns: slice) -> float:
     inked = total = 0
     for x in range(columns.start, columns.stop):
         k = x - one.first
-        rows = slice(max(0, round(one.low[k])), round(one.high[k]) + 1)
+        rows = slice(max(0, round(one.low[k])), max(0, round(one.high[k]) + 1))
         there = coverage[rows, max(0, x - 1) : x + 2].max(axis=1, initial=0.0) > _INKED
         inked, total = inked + int(there.sum()), total + there.size
     return inked / max(total, 1)

@@ -106,7 +106,7 @@ def begun(
     if not leans or beyond[1 - side, 1:end].max(initial=0.0) > _OTHER * tall:
         return one
     top, bottom = sorted([edges[peak, side], low[peak] - pen if side == 0 else high[peak] + pen])
-    rows = np.arange(max(0, int(top)), int(bottom) + 1)
+    rows = np.arange(max(0, int(top)), min(int(bottom) + 1, len(near)))
     if tick is not None:
         rows = rows[(rows < tick.top) | (rows > tick.bottom)]
     stroke = near[rows]

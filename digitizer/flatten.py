@@ -541,7 +541,7 @@ def _sheet(seen: F, traces: B) -> B:
         raise GridNotFound("no part of the picture in which the grid is seen all over.")
     part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     height, width = traces.shape
-    inked = cv2.resize(traces.astype(np.uint8), (width // _NODE, height // _NODE), interpolation=cv2.INTER_AREA) > 0
+    inked = cv2.resize(traces.astype(np.float32), (width // _NODE, height // _NODE), interpolation=cv2.INTER_AREA) > 0
     on = np.zeros(part.shape, np.uint8)
     on[: inked.shape[0], : inked.shape[1]] = inked[: on.shape[0], : on.shape[1]]
     on = cv2.dilate(on, np.ones((3, 3), np.uint8)) | part.astype(np.uint8)

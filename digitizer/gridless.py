@@ -24,7 +24,7 @@ _SHEET = 290.0  # mm; of the longer side of what is not blank, before anything b
 _SPEED, _PULSE = 25.0, 10.0  # mm/s and mm that are taken for granted here
 _DPI = (72, 75, 96, 100, 120, 144, 150, 200, 240, 250, 300, 400, 600, 1200)
 _NEARLY = 0.004  # by which a scale that was measured on the rows is off, at most
-_MOST = 0.4  # of the image's width that a single row must have
+_WIDE = 0.4  # of the image's width that a single row must have
 _TILTS = np.deg2rad(np.arange(-6.0, 6.01, 0.1))
 
 
@@ -125,7 +125,7 @@ def _measured(seen: Seen) -> tuple[float, float]:
     lines = [line for k in range(len(traced.rows)) if (line := measure(ink, traced, k, PX_PER_MM, PX_PER_MM))]
     if not lines:
         raise GridNotFound("no grid, and no row of traces is long enough to tell the scale by.")
-    if len(lines) == 1 and not ink.pulses and lines[0].right - lines[0].left < _MOST * seen.trace.shape[1] / PX_PER_MM:
+    if len(lines) == 1 and not ink.pulses and lines[0].right - lines[0].left < _WIDE * seen.trace.shape[1] / PX_PER_MM:
         raise GridNotFound("no grid, no pulse, and one short line; nothing says that it is an ECG. Crop what is not.")
     y = np.array([traced.rows[line.row].baseline / PX_PER_MM for line in lines])
     left, right = _edge_line(lines, y, "left"), _edge_line(lines, y, "right")

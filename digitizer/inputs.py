@@ -51,11 +51,8 @@ def find(arguments: Sequence[str], spool: Path) -> tuple[list[Input], list[Usage
                 stdin = argument == STDIN
                 found.append(Input(path, STDIN if stdin else str(path), relative, relative if stdin else path))
     if not found:
-        raise (
-            wrong[0]
-            if wrong
-            else UsageError("only pictures that this toolbox writes itself were given; expected images of ECGs.")
-        )
+        own = "only pictures that this toolbox writes itself were given; expected images of ECGs."
+        raise UsageError(" ".join(map(str, wrong)) or own)
     return found, wrong
 
 

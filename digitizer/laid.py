@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from .arrays import U8, B, D, F
-from .locate import darkness
+from .locate import local_paper
 
 _COARSE = 2.0  # px per mm at which colours are looked at
 _SMOOTH = 4.5  # mm, of a median that leaves paper alone
@@ -18,7 +18,7 @@ _COLOUR = 9.0  # of 255, in CIELAB's a and b, from that of most of the paper
 _SMALLEST, _LARGEST = 12.0, 0.35  # mm of a side; share of the page
 _NARROW, _FILLED = 10.0, 0.85  # mm across which it is a note's; share of the smallest rectangle about it
 _TILE = 10.0  # mm: whole periods of both kinds of lines
-_UNSEEN, _LEAST = 0.5, 25  # of the contrast of the grid elsewhere; percentile of its tiles: some are written on
+_UNSEEN, _LEAST = 0.4, 25  # of the contrast of the grid elsewhere; percentile of its tiles: some are written on
 _BEYOND = 0.8  # mm about a note that are not looked at, either
 
 
@@ -45,21 +45,40 @@ def notes_of(image: U8, k: float) -> B:
         if min(box[1]) < _SMALLEST * _COARSE or area < _FILLED * box[1][0] * box[1][1]:
             continue
         if contrast is None:
-            contrast = _contrast(darkness(image), k)
-        tiles = cv2.resize(its.astype(np.float32), contrast.shape[::-1], interpolation=cv2.INTER_AREA)
-        within, around = contrast[tiles > 0.9], contrast[tiles == 0]
-        if not within.size or np.percentile(within, _LEAST) > _UNSEEN * np.median(around):
-            continue
-        larger = tuple(side + 2 * _BEYOND * _COARSE for side in box[1])
-        corners = (cv2.boxPoints((box[0], larger, box[2])) + 0.5) / scale - 0.5
-        cv2.fillPoly(hidden, [np.round(corners).astype(np.int32)], 1)
+            contrast = np.max([_contrast(_lines(image[..., c]), k) for c in range(3)], axis=0)
+        if _hides(its, contrast):
+            larger = tuple(side + 2 * _BEYOND * _COARSE for side in box[1])
+            corners = (cv2.boxPoints((box[0], larger, box[2])) + 0.5) / scale - 0.5
+            cv2.fillPoly(hidden, [np.round(corners).astype(np.int32)], 1)
     return hidden > 0
+
+
+def _hides(its: B, contrast: F) -> bool:
+    """Whether less of the grid is seen in a coarse part of the page than around it."""
+    side = _TILE * _COARSE
+    rows, columns = contrast.shape
+    part = its[: round(rows * side), : round(columns * side)].astype(np.float32)
+    tiles = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    within, around = contrast[tiles > 0.9], contrast[tiles == 0]
+    if not within.size or not around.size:
+        return False
+    return bool(np.percentile(within, _LEAST) < _UNSEEN * np.median(around))
+
+
+def _lines(channel: U8) -> F:
+    """Share of the light that each px lacks of its surroundings in one channel: a grid is seen through a tint in some.
+
+    What is darker than nearly everything else is ink, and counts no more than that.
+    """
+    paper = local_paper(channel).astype(np.float32)
+    dark = np.clip(1 - channel / np.maximum(paper, 1.0), 0, None)
+    return np.asarray(np.minimum(dark, max(0.02, float(np.percentile(dark[::3, ::3], 93)))), np.float32)
 
 
 def _contrast(dark: F, k: float) -> F:
     """How much of a grid there is in each tile of ``dark``: the strongest of its 5 mm and 1 mm lines."""
     tile = round(_TILE * k)
-    rows, columns = (max(1, n // tile) for n in dark.shape)
+    rows, columns = (n // tile for n in dark.shape)
     part = dark[: rows * tile, : columns * tile]
     height, width = part.shape
     across = part.reshape(rows, tile, width).mean(axis=1)  # (rows, width): what upright lines leave

@@ -66,6 +66,14 @@ class Seen:
         """The same, but nothing where there is no ``paper``."""
         return replace(self, trace=self.trace * paper, pulse=self.pulse * paper, paper=paper)
 
+    def less(self, hidden: B) -> Seen:
+        """The same, but nothing where the sheet is ``hidden``: no names either."""
+        shown = ~hidden
+        names = self.labels.copy()
+        on = cv2.resize(hidden.astype(np.uint8), names.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+        names[on] = np.eye(len(self.names), dtype=names.dtype)[0]
+        return replace(self, trace=self.trace * shown, pulse=self.pulse * shown, labels=names)
+
 
 class Network:
     """The trained network: ``see`` an image."""
@@ -196,15 +204,15 @@ def joined(own: Ink, ink: Ink, seen: Seen, ky: float) -> Ink:
     page's own ``ink``: where names are printed over beats the network draws neither."""
     coverage = own.coverage
     height, width = coverage.shape
-    around = 1 + 2 * round(_BOX * ky / LABEL_STRIDE)
-    names = _grown(seen.labels[..., 1:].sum(axis=2) > _SURE, around, around)
+    frame = 1 + 2 * round(_BOX * ky / LABEL_STRIDE)
+    names = _grown(seen.labels[..., 1:].sum(axis=2) > _SURE, frame, frame)
     if not names.any():
         return own
     named = cv2.resize(names.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     page = np.asarray(cv2.resize(ink.coverage, (width, height), interpolation=cv2.INTER_AREA), np.float32)
     inked, drawn, tall = page > INK, coverage > INK, round(_STUMP * ky)
-    missing = _grown(_upright(inked, tall), 1, 3) & inked & ~drawn & named
-    stumps = _upright(drawn, tall)
+    missing = _grown(_tall(inked, tall), 1, 3) & inked & ~drawn & named
+    stumps = _tall(drawn, tall)
     _, label, boxes, _ = cv2.connectedComponentsWithStats(missing.astype(np.uint8), connectivity=8)
     kept, around = np.zeros((height, width), bool), 2 * _NEXT + 1
     for k, (x, y, w, h, _) in enumerate(boxes.tolist()):
@@ -233,7 +241,7 @@ def _grown(mask: B, high: int, wide: int) -> B:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((high, wide), np.uint8)) > 0, np.bool_)
 
 
-def _upright(mask: B, high: int) -> B:
+def _tall(mask: B, high: int) -> B:
     """``mask`` where so many px of it stand above each other."""
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((high, 1))) > 0, np.bool_)
 

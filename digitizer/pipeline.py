@@ -157,7 +157,7 @@ def interpret(
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen = look
     hidden = notes_of(view.image, view.kx)
-    seen = replace(seen, trace=seen.trace * ~hidden, pulse=seen.pulse * ~hidden)
+    seen = seen.less(hidden)
     own, ink = network.ink_of(seen, view.kx, view.ky), None
     gaps = not _black_and_white(image) or grid.contrast < _CLEAR
     with contextlib.suppress(NoInk):
@@ -172,7 +172,7 @@ def interpret(
     try:
         found = _found(own, view, speed, gain)
     except NoTrace:
-        if not alone:
+        if not alone or hidden.any():  # what is written on a note would be read
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
@@ -328,11 +328,11 @@ def _reading(
     mm_to_px = Chain((Homography.affine(kx, 0, -ox * kx, 0, ky, -oy * ky),)).then(upright.to_source)
     style = {"pen_width": pen / ky}
     meta = {"record": name, "reader": how}
+    residuals = [fit.residual for fit in found.fits]
+    confidence = trust.confidence(traces, residuals, layout.speed)
     if fs != FS:
         traces = [replace(t, fs=fs, mv=Record(("x",), t.mv[None], FS).resample(fs).mv[0]) for t in traces]
     page = Page(image, sheet, tuple(traces), (), mm_to_px, style, (), meta)
-    residuals = [fit.residual for fit in found.fits]
-    confidence = trust.confidence(traces, residuals, layout.speed)
     notes = {
         "grid": {
             "px_per_mm": [round(v, 5) for v in grid.px_per_mm],

@@ -385,9 +385,10 @@ def main(argv: list[str] | None = None) -> int:
         if recipes:
             pairs = [r.partition("=") for r in recipes]
             pages = Mixture(recipes=tuple((name, float(weight or 1)) for name, _, weight in pairs))
-        print(train(Config(**options, pages=pages)))
+        config = Config(**options, pages=pages)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    print(train(config))
     return 0
 
 

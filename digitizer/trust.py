@@ -2,7 +2,7 @@
 
 A logistic regression on five things that can be seen of any reading, fitted to pages whose truth is known
 (``python benchmarks/confidence.py``), so that of the leads with a confidence of 0.8, say, eight in ten are read with a
-plain SNR of over 15 dB.
+plain SNR of over 15 dB. Leads of which a good part was not read are trusted less: those pages have hardly any.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ GOOD = 15.0  # dB of plain SNR that a lead read well has
 FROM_I_II = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (-1.0, 1.0),
              "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # fmt: skip
 EVIDENCE = ("residual", "unread", "height", "shared", "law")  # of each lead, in the order of the coefficients
-# The constant, and one for each EVIDENCE; what is put for a law of which nothing is known.
-_CONSTANT, _WEIGHTS, _NO_LAW = -17.04, (-2.14, -0.443, 0.888, -1.56, -1.05), -5.5
+# What benchmarks/confidence.py prints: the constant and one for each EVIDENCE; what stands for a law that is not known.
+_WEIGHTS, _NO_LAW = (-17.04, -2.14, -0.443, 0.888, -1.56, -1.05), -5.5
 _SOME = 0.01  # added to shares, whose logarithms count
-_MUCH = (
-    0.2,
-    0.4,
-)  # share of a lead that is unread from which, and up to which, confidence falls to 0: such are too few
+# Unread share of a lead over which confidence falls to 0: the fit has none such.
+_MUCH = (0.2, 0.4)
 _LEAST = 100  # samples that tell something of the law
 _LAW, _LEAST_RESIDUAL = (1e-4, 3.0), 1e-3
 _BIN = 0.4  # mm, of columns in which rows share their height, and
@@ -48,15 +46,16 @@ class Column(NamedTuple):
     @property
     def law(self) -> float:
         """0: Einthoven's and Goldberger's laws are obeyed; 1: the leads are unrelated."""
-        return float(self.rest.sum() / self.power.sum() / self.unrelated)
+        return float(self.rest.sum() / max(float(self.power.sum()), 1e-9) / self.unrelated)
 
 
 def einthoven(traces: Sequence[Trace]) -> list[Column]:
     """Every column of a page with three limb leads or more, and how well they obey Einthoven's law."""
     cells = [t for t in traces if not t.strip.rhythm and t.strip.lead.lstrip("-") in FROM_I_II]
 
-    def column_of(trace: Trace) -> int:
-        return sum(t.strip.row == trace.strip.row and t.strip.x < trace.strip.x for t in cells)
+    def column_of(trace: Trace) -> tuple[int, float]:
+        before = sum(t.strip.row == trace.strip.row and t.strip.x < trace.strip.x for t in cells)
+        return before, round(trace.strip.start, 2)
 
     found = []
     for _, column in groupby(sorted(cells, key=column_of), key=column_of):
@@ -82,48 +81,53 @@ def upright(trace: Trace) -> D:
 
 
 def evidence(traces: Sequence[Trace], residuals: Sequence[float], speed: float) -> dict[str, D]:
-    """What can be seen of each lead that was read, as (5,) of ``EVIDENCE``.
+    """What can be seen of each lead that was read, as (5,) of ``EVIDENCE``; of several strips, of that most was read.
 
     Args:
-        traces: of all strips. residuals: RMS error of coverage with which each one's drawing reproduces its ink.
+        traces: of all strips, at the rate they were read at (500 Hz).
+        residuals: RMS error of coverage with which each one's drawing reproduces its ink; 0: none was looked at.
         speed: mm/s.
-
-    Of a lead with several strips: of the one that is drawn best.
     """
-    read = [bool(np.isfinite(t.mv).any()) for t in traces]
     laws = {
         lead: float(np.log(np.clip(rest / max(power * column.unrelated, 1e-9), *_LAW)))
         for column in einthoven(traces)
         for lead, power, rest in zip(column.leads, column.power, column.rest, strict=True)
     }
     usual = float(np.median(list(laws.values()))) if laws else _NO_LAW
+    read = [int(np.isfinite(t.mv).sum()) for t in traces]
     shares = _shared(traces, speed)
     found: dict[str, D] = {}
-    for trace, residual, share, ok in zip(traces, residuals, shares, read, strict=True):
-        lead = trace.strip.lead.lstrip("-")
-        if not ok or (lead in found and found[lead][0] <= np.log(max(residual, _LEAST_RESIDUAL))):
-            continue
-        height = float(np.nanstd(trace.mv)) * trace.strip.gain
-        found[lead] = np.array([
-            np.log(max(residual, _LEAST_RESIDUAL)), np.log(np.isnan(trace.mv).mean() + _SOME),
-            np.log(max(height, 1e-2)),
-            np.log(share + _SOME), laws.get(lead, usual),
-        ])  # fmt: skip
+    for k in sorted(range(len(traces)), key=lambda k: read[k]):
+        lead, mv = traces[k].strip.lead.lstrip("-"), traces[k].mv
+        if read[k]:
+            height = float(np.nanstd(mv)) * traces[k].strip.gain
+            found[lead] = np.array([
+                np.log(max(residuals[k] or 1.0, _LEAST_RESIDUAL)), np.log(1 - read[k] / mv.size + _SOME),
+                np.log(max(height, 1e-2)), np.log(shares[k] + _SOME), laws.get(lead, usual),
+            ])  # fmt: skip
     return found
 
 
 def confidence(traces: Sequence[Trace], residuals: Sequence[float], speed: float) -> dict[str, float]:
-    """How likely it is that each lead is read with a plain SNR of over ``GOOD`` dB, 0 to 1; 0 if it is not read."""
-    found = {t.strip.lead.lstrip("-"): 0.0 for t in traces}
-    for lead, seen in evidence(traces, residuals, speed).items():
-        unread = np.exp(seen[EVIDENCE.index("unread")]) - _SOME
-        much = np.interp(unread, _MUCH, (1.0, 0.0))
-        found[lead] = round(float(much / (1 + np.exp(-_CONSTANT - seen @ np.array(_WEIGHTS)))), 3)
-    return found
+    """How likely it is that each lead is read with a plain SNR of over ``GOOD`` dB, 0 to 1; 0 if it is not read.
+
+    Args: as of ``evidence``.
+    """
+    seen = evidence(traces, residuals, speed)
+    leads = dict.fromkeys(t.strip.lead.lstrip("-") for t in traces)
+    return {lead: round(likely(seen[lead]), 3) if lead in seen else 0.0 for lead in leads}
+
+
+def likely(seen: D, weights: Sequence[float] = _WEIGHTS) -> float:
+    """The confidence that goes with this evidence. ``weights``: the constant, and one for each of it."""
+    unread = np.exp(seen[EVIDENCE.index("unread")]) - _SOME
+    return float(np.interp(unread, _MUCH, (1.0, 0.0)) / (1 + np.exp(-weights[0] - seen @ np.array(weights[1:]))))
 
 
 def _shared(traces: Sequence[Trace], speed: float) -> list[float]:
     """Share of the way of each trace on which there is another row's."""
+    if not traces or not all(t.mv.size for t in traces):
+        return [0.0] * len(traces)
     column = [
         np.floor((t.strip.x + (t.start - t.strip.start + np.arange(t.mv.size) / t.fs) * speed) / _BIN).astype(int)
         for t in traces

@@ -210,11 +210,12 @@ def _led(
     wide = (free[0] & (x - ends[0] < _BORDER * kx)) | (free[1] & (ends[1] - x < _BORDER * kx))
     band[:, wide] = around[:, wide]
     path, value = _best(total, band)
-    if _rides(path + float(top), curves, one.row, columns, pen, kx):
-        return path + float(top), 0.0
+    path += float(top)
+    if _rides(path, curves, one.row, columns, pen, kx):
+        return path, 0.0
     at = slice(int((columns.start - one.x0) / one.step), int((columns.stop - one.x0) / one.step) + 1)
     broken = not one.seen[max(0, at.start) : max(0, at.stop)].all()
-    return path + float(top), value - now + (_BROKEN * ky if broken and value - now > _WORTH * ky else 0.0)
+    return path, value - now + (_BROKEN * ky if broken and value - now > _WORTH * ky else 0.0)
 
 
 def _rides(path: D, curves: list[Curve], row: int, columns: slice, pen: float, kx: float) -> bool:

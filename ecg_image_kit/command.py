@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
+import stat
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -28,15 +28,17 @@ def command(stopped: str = "stopped") -> Callable[[Callable[Args, int]], Callabl
         def run(*args: Args.args, **kwargs: Args.kwargs) -> int:
             try:
                 status = main(*args, **kwargs)
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()
                 return status
             except UsageError as error:
                 return _failed(error, 2)
-            except BrokenPipeError:
-                with contextlib.suppress(
-                    OSError, ValueError
-                ):  # or the interpreter complains when it flushes at its end
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except BrokenPipeError as error:
+                if not _is_pipe():
+                    return _failed(error, 1)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stdout.fileno())  # or the interpreter complains when it flushes at its end
+                os.close(nowhere)
                 return _NOBODY_READS
             except (EcgError, OSError) as error:
                 return _failed(error, 1)
@@ -47,6 +49,14 @@ def command(stopped: str = "stopped") -> Callable[[Callable[Args, int]], Callabl
         return run
 
     return decorate
+
+
+def _is_pipe() -> bool:
+    """Whether standard output is a pipe, so that nobody may read it any more."""
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # none, or not a file
+        return False
 
 
 def _failed(error: Exception, status: int) -> int:

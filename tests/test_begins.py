@@ -123,6 +123,15 @@ def test_ticks_are_known_by_those_of_their_row() -> None:
     assert _tick_of(one, [one, below], np.concatenate([edge, ticks[1:2]]), K) == Tick(176.0 - K, 216.0 + K, 3.5)
 
 
+def test_a_curve_that_leaves_the_image() -> None:
+    """As one of a page that is cut off below does."""
+    page = ink(lead(FALLING))[: int(LEVEL) + 40]
+    for away in (20, 40, 60):
+        y = np.concatenate([LEVEL + np.linspace(away + 30, 0, 25), np.full(475, LEVEL)])
+        one = curve(0, LEVEL, X0, STEP, y, np.ones(500, bool), int(X0 + 0.5))
+        assert begun(page, one, [one], PEN, K, K).y.size == 500
+
+
 def test_the_lead_before_may_end_in_a_beat() -> None:
     """Which is then not the stroke of the one that begins; unless it may be half a tick that it follows."""
     y, before = lead(FALLING), curve(0, LEVEL, X0 - 100 * STEP, STEP, lead(FALLING)[:100][::-1], np.ones(100, bool), 60)

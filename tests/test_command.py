@@ -68,3 +68,23 @@ def test_nothing_is_said_where_nobody_reads_on(lines: int) -> None:
     done.stdin.close()
     assert (done.wait(60), done.stderr.read()) == (141, "")
     done.stderr.close()
+
+
+def test_another_pipe_that_breaks_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where nobody reads standard output there is nobody to tell."""
+
+    @command()
+    def main() -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert main() == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+def test_without_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    @command()
+    def main() -> int:
+        return 0
+
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main() == 0

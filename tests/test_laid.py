@@ -46,13 +46,32 @@ def test_what_is_no_note(effects: list[str]) -> None:
     assert not notes_of(page.image, page.px_per_mm).any()
 
 
-def test_a_coloured_field_with_the_grid_in_it_is_no_note() -> None:
-    page = page_of()
-    image = page.image.astype(np.float32)
-    image[300:700, 400:900] *= np.array([1.0, 0.95, 0.5], np.float32)  # the paper's own, or a transparent foil
+@pytest.mark.parametrize("tint", [(1.0, 0.95, 0.5), (1.0, 1.0, 0.4), (0.6, 1.0, 0.7), (1.0, 0.6, 0.8)])
+@pytest.mark.parametrize("grid", ["red", "grey", "blue"])
+def test_a_coloured_field_with_the_grid_in_it_is_no_note(grid: str, tint: tuple[float, float, float]) -> None:
+    image = page_of(Style(grid=grid)).image.astype(np.float32)
+    image[300:700, 400:900] *= np.array(tint, np.float32)  # the paper's own, or a transparent foil
     assert not notes_of(image.astype(np.uint8), 150 / 25.4).any()
-    image[300:700, 400:900] = (250, 230, 90)
+    image[300:700, 400:900] = 240 * np.array(tint)
     assert notes_of(image.astype(np.uint8), 150 / 25.4)[320:680, 420:880].all()
+
+
+@pytest.mark.parametrize("x", [30, 180, 272])
+@pytest.mark.parametrize("y", [20, 178])
+def test_a_note_may_lie_anywhere(x: int, y: int) -> None:
+    """Pages are no whole number of tiles wide."""
+    image, k = page_of().image.copy(), 150 / 25.4
+    part = slice(int(y * k), int((y + 24) * k)), slice(int(x * k), int((x + 22) * k))
+    image[part] = (250, 230, 90)
+    assert notes_of(image, k)[part].mean() > 0.97
+
+
+def test_pages_that_are_too_small_to_tell() -> None:
+    image, k = page_of().image, 150 / 25.4
+    for wide, tall in ((8, 8), (30, 39), (300, 9)):
+        small = image[: int(tall * k), : int(wide * k)].copy()
+        small[small.shape[0] // 4 :, small.shape[1] // 4 :, 2] //= 2
+        assert not notes_of(small, k).any()
 
 
 def test_what_is_written_on_a_note_is_not_read() -> None:

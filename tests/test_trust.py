@@ -87,12 +87,33 @@ def test_rows_that_run_into_each_other(traces: tuple[Trace, ...]) -> None:
     assert np.exp(half[EVIDENCE.index("shared")]) > 0.95
 
 
-def test_of_two_strips_the_one_that_is_drawn_better_counts(traces: tuple[Trace, ...]) -> None:
+def test_of_two_strips_the_longer_one_counts(traces: tuple[Trace, ...]) -> None:
+    """It is most of the lead's record."""
     rhythm = [k for k, t in enumerate(traces) if t.strip.rhythm]
     lead = traces[rhythm[0]].strip.lead
     residuals = [0.3] * len(traces)
     before = confidence(traces, residuals, SPEED)
+    residuals[next(k for k, t in enumerate(traces) if t.strip.lead == lead)] = 0.05
+    assert confidence(traces, residuals, SPEED) == before
     residuals[rhythm[0]] = 0.05
     after = confidence(traces, residuals, SPEED)
     assert after[lead] > before[lead]
     assert {k: v for k, v in after.items() if k != lead} == {k: v for k, v in before.items() if k != lead}
+
+
+def test_nothing_read_and_nothing_to_judge_by(traces: tuple[Trace, ...]) -> None:
+    assert confidence((), (), SPEED) == {}
+    nothing = tuple(replace(t, mv=np.full_like(t.mv, np.nan)) for t in traces)
+    assert set(of(nothing).values()) == {0.0}
+    empty = tuple(replace(t, mv=t.mv[:0]) for t in traces)
+    assert set(of(empty).values()) == {0.0}
+    flat = tuple(replace(t, mv=np.zeros_like(t.mv)) for t in traces)
+    assert einthoven(flat)[0].law == 0 and max(of(flat).values()) < max(of(traces).values())
+    assert max(of(traces, 0.0).values()) < min(of(traces, 0.05).values())  # no pixel was looked at
+
+
+def test_columns_that_begin_at_different_times_are_not_compared(traces: tuple[Trace, ...]) -> None:
+    late = tuple(
+        replace(t, strip=replace(t.strip, start=1.0, stop=3.5)) if t.strip.lead == "III" else t for t in traces
+    )
+    assert [set(c.leads) for c in einthoven(late)] == [{"aVR", "aVL", "aVF"}]
