@@ -18,7 +18,7 @@ _COLOUR = 9.0  # of 255, in CIELAB's a and b, from that of most of the paper
 _SMALLEST, _LARGEST = 12.0, 0.35  # mm of a side; share of the page
 _NARROW, _FILLED = 10.0, 0.85  # mm across which it is a note's; share of the smallest rectangle about it
 _TILE = 10.0  # mm: whole periods of both kinds of lines
-_UNSEEN, _LEAST = 0.4, 25  # of the contrast of the grid elsewhere; percentile of its tiles: some are written on
+_UNSEEN, _LEAST = 0.55, 25  # of the contrast of the grid elsewhere; percentile of its tiles: some are written on
 _BEYOND = 0.8  # mm about a note that are not looked at, either
 
 
