@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from digitizer import network, patches
-from digitizer.network import PX_PER_MM, Seen, ink_of
+from digitizer.network import PX_PER_MM, Seen, ink_of, joined
 from digitizer.patches import LABELS, flatten_page
 from digitizer.rectify import Upright, at_pitch, turned
-from ecg_image_kit import Chain, Homography, Layout, Page, Style, UsageError, open_source, render
+from digitizer.segment import Ink
+from ecg_image_kit import Chain, Homography, Layout, Page, Style, UsageError, open_source, raster, render
 
 D = NDArray[np.float64]
 MARGIN = 5.0  # mm around the sheet
@@ -124,6 +126,51 @@ def card(folder: Path, **changes: Any) -> Path:
     values = {"px_per_mm": PX_PER_MM, "labels": list(LABELS), **changes}
     (folder / "reader.json").write_text(json.dumps(values))
     return folder
+
+
+def behind_a_name(letters: bool = True) -> tuple[Ink, Ink, Seen, NDArray[np.float32]]:
+    """A beat of 12 mm, of which a network draws what is above and below a framed name; the page; the beat."""
+    x = np.arange(0, 160, 0.5)
+    picture = np.zeros((160, 160), np.uint8)
+    raster.draw_graph(picture, x, 130 - 96 * np.exp(-0.5 * ((x - 80) / 6.0) ** 2), 2.2, "butt")
+    beat = np.asarray(picture / np.float32(255), np.float32)
+    page, drawn = beat.copy(), beat.copy()
+    drawn[60:84] = 0.0
+    if letters:
+        page[58:60, 60:110] = page[84:86, 60:110] = 1.0  # its frame
+        page[58:86, 60:62] = page[58:86, 108:110] = 1.0
+        page[64:80, 66:68] = page[64:80, 96:99] = 1.0  # letters
+        page[70:73, 66:78] = page[66:68, 82:99] = 1.0  # that touch the beat
+    labels = np.zeros((40, 40, 2), np.float32)
+    labels[..., 0] = 1.0
+    labels[16:20, 16:25] = (0.0, 1.0)
+    ones, none = np.ones(160, np.float32), np.zeros((0, 4), np.int32)
+    own, ink = (Ink(coverage, ones, ones, none, drawn=c) for coverage, c in ((drawn, True), (page, False)))
+    return own, ink, Seen(drawn, 0 * drawn, labels, ("", "V5"), (0, 1, 2, 3), 1.0), beat
+
+
+@pytest.mark.parametrize("letters", [False, True])
+def test_beats_go_on_behind_names(letters: bool) -> None:
+    own, ink, look, beat = behind_a_name(letters)
+    found = joined(own, ink, look, PX_PER_MM).coverage
+    gap = slice(60, 84)
+    # Both sides of the beat, and little of what touches it.
+    assert (found[gap] * (beat[gap] > 0.5)).sum() > 0.85 * beat[gap][beat[gap] > 0.5].sum()
+    assert found[gap, :70].max() == 0 and found[gap, 92:].max() == 0
+    assert np.array_equal(found[90:], own.coverage[90:])
+
+
+def test_what_is_not_named_or_stops_is_not_joined() -> None:
+    own, ink, look, _ = behind_a_name()
+    nameless = replace(look, labels=np.stack([np.ones((40, 40)), np.zeros((40, 40))], axis=2).astype(np.float32))
+    assert joined(own, ink, nameless, PX_PER_MM) is own
+    bare = ink.coverage.copy()
+    bare[68:76] = 0.0  # nothing leads from below to above
+    assert np.array_equal(joined(own, replace(ink, coverage=bare), look, PX_PER_MM).coverage, own.coverage)
+    # A stroke that is drawn in full may be thinner than its ink.
+    thick = cv2.dilate(look.trace, np.ones((1, 3)))
+    whole = replace(own, coverage=behind_a_name()[3])
+    assert np.array_equal(joined(whole, replace(ink, coverage=thick), look, PX_PER_MM).coverage, whole.coverage)
 
 
 def test_clear_errors(tmp_path: Path) -> None:
