@@ -533,8 +533,8 @@ def _upright(
 
 
 def _sheet(seen: F, traces: B) -> B:
-    """The largest connected region in which the grid is seen, and what traces lead out of it: glare may hide the one,
-    and leave the other."""
+    """The largest connected region in which the grid is seen, and others that traces lead to: glare may hide the grid
+    between them, and leave the traces."""
     mask = cv2.morphologyEx((seen > 0.25).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
@@ -542,8 +542,7 @@ def _sheet(seen: F, traces: B) -> B:
     part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     height, width = traces.shape
     inked = cv2.resize(traces.astype(np.float32), (width // _NODE, height // _NODE), interpolation=cv2.INTER_AREA) > 0
-    on = np.zeros(part.shape, np.uint8)
-    on[: inked.shape[0], : inked.shape[1]] = inked[: on.shape[0], : on.shape[1]]
-    on = cv2.dilate(on, np.ones((3, 3), np.uint8)) | part.astype(np.uint8)
-    _, labels = cv2.connectedComponents(on)
-    return np.asarray(labels == labels[part][0], np.bool_)
+    linked = np.asarray(mask > 0, np.bool_)
+    linked[: inked.shape[0], : inked.shape[1]] |= inked[: mask.shape[0], : mask.shape[1]]
+    _, labels = cv2.connectedComponents(cv2.dilate(linked.astype(np.uint8), np.ones((3, 3), np.uint8)))
+    return np.asarray((labels == labels[part][0]) & (mask > 0), np.bool_)

@@ -179,16 +179,15 @@ def test_a_bent_sheet_is_read(record: Record) -> None:
 
 
 @pytest.mark.parametrize("row", [198, 199, 200, 201])
-def test_traces_lead_out_of_what_is_seen_of_the_grid(row: int) -> None:
-    """Where glare hides it. What stands elsewhere, on the desk say, is no part of the sheet."""
+def test_traces_lead_from_one_part_in_which_the_grid_is_seen_to_another(row: int) -> None:
+    """Glare hides it between them. Where it is not seen nothing is known; what stands elsewhere is another sheet."""
     seen = np.zeros((100, 200), np.float32)
-    seen[20:80, 20:120] = 1.0
+    seen[20:80, 20:120] = seen[20:80, 140:180] = seen[85:98, 140:180] = 1.0
     traces = np.zeros((400, 800), bool)
-    assert np.array_equal(_sheet(seen, traces), seen > 0)
+    first = seen.copy()
+    first[:, 120:] = first[80:] = 0
+    assert np.array_equal(_sheet(seen, traces), first > 0)
     traces[row : row + 2, 300:700] = True  # from column 75 of the nodes to 175
-    traces[20:22, 700:780] = True
-    found = _sheet(seen, traces)
-    assert found[seen > 0].all()
-    columns = np.flatnonzero(found.any(axis=0))
-    assert columns[0] == 20 and 174 <= columns[-1] <= 176
-    assert not found[:15].any() and 0 < found[:, 130].sum() <= 4
+    both = seen.copy()
+    both[80:] = 0
+    assert np.array_equal(_sheet(seen, traces), both > 0)
