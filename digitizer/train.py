@@ -385,10 +385,9 @@ def main(argv: list[str] | None = None) -> int:
         if recipes:
             pairs = [r.partition("=") for r in recipes]
             pages = Mixture(recipes=tuple((name, float(weight or 1)) for name, _, weight in pairs))
-        config = Config(**options, pages=pages)
-    except ValueError as error:
+        print(train(Config(**options, pages=pages)))
+    except ValueError as error:  # of a recipe's weight, a setting, or an architecture
         raise UsageError(str(error)) from error
-    print(train(config))
     return 0
 
 

@@ -24,8 +24,9 @@ EVIDENCE = ("residual", "unread", "height", "shared", "law")  # of each lead, in
 # What benchmarks/confidence.py prints: the constant and one for each EVIDENCE; what stands for a law that is not known.
 _WEIGHTS, _NO_LAW = (-16.83, -2.609, -0.3792, 1.025, -1.436, -1.001), -5.5
 _SOME = 0.01  # added to shares, whose logarithms count
-# Unread share of a lead over which confidence falls to 0: the fit has none such.
-_MUCH = (0.2, 0.4)
+# Unread share of a lead over which confidence falls to 0: with luck there was nothing, and the fit has few such.
+_MUCH = (0.05, 0.4)
+_MOST = 0.99  # more cannot be told
 _LEAST = 100  # samples that tell something of the law
 _LAW, _LEAST_RESIDUAL = (1e-4, 3.0), 1e-3
 _BIN = 0.4  # mm, of columns in which rows share their height, and
@@ -121,7 +122,8 @@ def confidence(traces: Sequence[Trace], residuals: Sequence[float], speed: float
 def likely(seen: D, weights: Sequence[float] = _WEIGHTS) -> float:
     """The confidence that goes with this evidence. ``weights``: the constant, and one for each of it."""
     unread = np.exp(seen[EVIDENCE.index("unread")]) - _SOME
-    return float(np.interp(unread, _MUCH, (1.0, 0.0)) / (1 + np.exp(-weights[0] - seen @ np.array(weights[1:]))))
+    much = np.interp(unread, _MUCH, (1.0, 0.0))
+    return float(min(much / (1 + np.exp(-weights[0] - seen @ np.array(weights[1:]))), _MOST))
 
 
 def _shared(traces: Sequence[Trace], speed: float) -> list[float]:

@@ -195,11 +195,12 @@ def test_leads_that_do_not_fit_any_layout_are_doubted() -> None:
     assert any("though named" in warning and "Einthoven" in warning for warning in named.warnings)
 
 
-def test_rows_that_no_standard_layout_has_are_named_by_row() -> None:
+@pytest.mark.parametrize("label", ["above", "none"])
+def test_rows_that_no_standard_layout_has_are_named_by_what_is_printed_or_by_row(label: str) -> None:
     record = sample("00002").select(("II", "V1"))
-    reading = digitizer.read(render(record, dpi=DPI).image)
-    assert reading.record.leads == ("row1", "row2")
-    assert any("no standard layout has 2 rows" in warning for warning in reading.warnings)
+    reading = digitizer.read(render(record, style=Style(label=label), dpi=DPI).image)
+    assert reading.record.leads == (("row1", "row2") if label == "none" else ("II", "V1"))
+    assert any("no standard layout has 2 rows" in warning for warning in reading.warnings) == (label == "none")
     truth = record.mv[:, 500:4500] - record.mv[:, 500:4500].mean(axis=1, keepdims=True)
     found = reading.record.mv[:, 500:4500]
     assert np.corrcoef(truth[0], found[0])[0, 1] > 0.995

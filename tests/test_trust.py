@@ -23,7 +23,7 @@ def traces() -> tuple[Trace, ...]:
     return render(record, Layout.for_record(record, "3x4+1R"), dpi=50).traces
 
 
-def of(traces: tuple[Trace, ...], residual: float = 0.05) -> dict[str, float]:
+def of(traces: tuple[Trace, ...], residual: float = 0.6) -> dict[str, float]:
     return confidence(traces, [residual] * len(traces), SPEED)
 
 
@@ -50,7 +50,7 @@ def test_a_lead_that_was_read_upside_down_is_found_out(traces: tuple[Trace, ...]
     own = next(t for t in traces if t.strip.lead == "III")
     wrong = changed(traces, "III", -own.mv)
     before, after = of(traces), of(wrong)
-    assert before["III"] > 0.9 > 0.5 > after["III"]
+    assert before["III"] > 0.7 > 0.5 > after["III"]
     assert after["V4"] < before["V4"]
     assert einthoven(tuple(t for t in wrong if t.strip.lead in ("II", "III"))) == []  # two leads may be any
 
@@ -64,7 +64,7 @@ def test_minus_avr_is_avr_turned_over(traces: tuple[Trace, ...]) -> None:
 
 
 def test_ink_that_is_not_reproduced_gaps_and_small_leads_make_unsure(traces: tuple[Trace, ...]) -> None:
-    sure, blurred = of(traces, 0.05), of(traces, 0.3)
+    sure, blurred = of(traces), of(traces, 1.2)
     assert all(blurred[lead] < sure[lead] for lead in sure)
     own = next(t for t in traces if t.strip.lead == "V5")
     gap = own.mv.copy()
