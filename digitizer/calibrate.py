@@ -38,6 +38,7 @@ _AT_EDGE = 1.5  # mm
 _SIDES = ("left", "right")
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
 _READ = 0.5  # how sure a name must be to be relied on by itself
+_CLEARLY, _OTHERS = 0.8, 0.2  # ... with nothing else to go by; how likely other names may be, against it
 _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
 _SHORTER = 0.6  # of the usual row, of what is dirt
 _LOST_END = 5.0  # mm of a row's end that may not have been seen, if it then lasts as long as rows usually do
@@ -580,10 +581,14 @@ def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]
 
 
 def _read_names(sheet: _Sheet) -> tuple[str, ...]:
-    """Of every row the name that can be read at its beginning; row1 and so on where there is none, or another's."""
+    """Of every row the name that can be read at its beginning; row1 and so on where there is none, or another's.
+
+    Nothing else speaks for it, so it must be clear, and like no other.
+    """
     leads: list[str] = []
     for k in range(len(sheet.levels)):
-        names = [n for n in sheet.names.get(k, []) if n.sure > _READ and n.x < sheet.left + _NAME_AFTER]
+        names = [n for n in sheet.names.get(k, []) if n.sure > _CLEARLY and n.x < sheet.left + _NAME_AFTER]
+        names = [n for n in names if sum(odds > _OTHERS for odds in n.odds.values()) == 1]
         best = max(names, key=lambda n: n.sure).lead if names else ""
         leads.append(best if best and best not in leads else f"row{k + 1}")
     return tuple(leads)

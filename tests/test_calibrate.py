@@ -13,7 +13,7 @@ import pytest
 
 import digitizer
 from digitizer import Reading, calibrate
-from digitizer.segment import Ink
+from digitizer.segment import Ink, NameSeen
 from digitizer.trace import Traced
 from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Style, open_source, render
 
@@ -205,6 +205,20 @@ def test_rows_that_no_standard_layout_has_are_named_by_what_is_printed_or_by_row
     found = reading.record.mv[:, 500:4500]
     assert np.corrcoef(truth[0], found[0])[0, 1] > 0.995
     assert np.corrcoef(truth[1], found[1])[0, 1] > 0.995
+
+
+def test_names_that_could_be_others_name_nothing() -> None:
+    def of(**names: Any) -> tuple[str, ...]:
+        seen = {k: [NameSeen("II", 30.0, 50.0, *names[key])] for k, key in enumerate(names)}
+        return calibrate._read_names(
+            calibrate._Sheet([np.zeros(9)] * len(seen), 28.0, 250.0, 8.0, seen, np.zeros(len(seen)))
+        )
+
+    clear, like = {"II": 1.0, "I": 0.05}, {"II": 1.0, "aVL": 0.95}
+    assert of(a=(0.9, clear)) == ("II",)
+    assert of(a=(0.7, clear)) == ("row1",)
+    assert of(a=(0.9, like)) == ("row1",)
+    assert of(a=(0.9, clear), b=(0.9, clear)) == ("II", "row2")  # there is one lead II
 
 
 def line_of(row: int, left: float, right: float) -> calibrate.Line:
