@@ -18,6 +18,7 @@ from ecg_image_kit.record import STANDARD_LEADS
 from .arrays import I32, D, F, stretches
 from .segment import Ink, NameSeen, PulseSeen
 from .trace import NoTrace, Traced
+from .trust import FROM_I_II
 
 _USUAL_STEP = 1 / 500  # s
 _SPEEDS, _GAINS = (12.5, 25.0, 50.0, 100.0), (2.5, 5.0, 10.0, 20.0, 40.0)
@@ -597,7 +598,7 @@ def _read_names(sheet: _Sheet) -> tuple[str, ...]:
 def _lawful(guess: _Guess) -> bool:
     """Whether some column holds three limb leads, so that Einthoven's law says something about them."""
     columns = (guess.leads[c * guess.rows : (c + 1) * guess.rows] for c in range(guess.columns))
-    return any(sum(lead in _I_II for lead in leads) >= 3 for leads in columns)
+    return any(sum(lead in FROM_I_II for lead in leads) >= 3 for leads in columns)
 
 
 def _score(guess: _Guess, sheet: _Sheet, traced: Traced, ky: float) -> tuple[float, dict[str, float]]:
@@ -660,25 +661,14 @@ def _named(sheet: _Sheet) -> list[_Guess]:
     return [_Guess(f"{rows}x{columns}" + (f"+{rhythm}R" if rhythm else ""), rows, columns, rhythm, leads)]
 
 
-_I_II = {
-    "I": (1, 0),
-    "II": (0, 1),
-    "III": (-1, 1),
-    "aVR": (-0.5, -0.5),
-    "aVL": (1, -0.5),
-    "aVF": (-0.5, 1),
-    "-aVR": (0.5, 0.5),
-}
-
-
 def _law(guess: _Guess, cells: list[list[D]]) -> float:
     """1 minus the share of power by which leads of one column depart from what two others of it predict."""
     ratios = []
     for c in range(guess.columns):
         leads = guess.leads[c * guess.rows : (c + 1) * guess.rows]
-        limb = {lead: -cells[r][c] for r, lead in enumerate(leads) if lead in _I_II}
+        limb = {lead: -cells[r][c] for r, lead in enumerate(leads) if lead in FROM_I_II}
         for trio in combinations(limb, 3):
-            basis = np.array([_I_II[lead] for lead in trio])
+            basis = np.array([FROM_I_II[lead] for lead in trio])
             # The combination of three limb leads that is always zero.
             a = np.cross(basis[:, 0], basis[:, 1])
             if np.abs(a).max() < 1e-9:

@@ -18,8 +18,9 @@ from ecg_image_kit.page import Trace
 from .arrays import D
 
 GOOD = 15.0  # dB of plain SNR that a lead read well has
+# Einthoven's and Goldberger's laws: how much of I and of II each limb lead is.
 FROM_I_II = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (-1.0, 1.0),
-             "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # fmt: skip
+             "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0), "-aVR": (0.5, 0.5)}  # fmt: skip
 EVIDENCE = ("residual", "unread", "height", "shared", "law")  # of each lead, in the order of the coefficients
 # What benchmarks/confidence.py prints: the constant and one for each EVIDENCE; what stands for a law that is not known.
 _WEIGHTS, _NO_LAW = (-16.83, -2.609, -0.3792, 1.025, -1.436, -1.001), -5.5
