@@ -39,6 +39,7 @@ import numpy as np  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 import digitizer  # noqa: E402
+from digitizer import borders  # noqa: E402
 from digitizer.locate import Grid  # noqa: E402
 from digitizer.metrics import PageScore, kaggle_ratio, kaggle_score, pool, score, score_missing  # noqa: E402
 from digitizer.network import PX_PER_MM, WEIGHTS, Seen, load  # noqa: E402
@@ -186,7 +187,7 @@ def _read(job: Job, page: Page) -> digitizer.Reading:
     else:
         seen = load(job.weights or WEIGHTS).see(lesson.image)
     grid = Grid(to_sheet, (page.px_per_mm, page.px_per_mm), 0.0, 0.0, "given", 0.0)
-    return interpret(page.image, grid, upright, (upright, seen))
+    return interpret(page.image, grid, upright, (upright, seen, borders.load(job.weights or WEIGHTS)))
 
 
 def _cells(page: Page) -> list[tuple[str, float]]:

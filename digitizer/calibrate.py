@@ -42,7 +42,7 @@ _READ = 0.5  # how sure a name must be to be relied on by itself
 _CLEARLY, _OTHERS = 0.8, 0.2  # ... with nothing else to go by; how likely other names may be, against it
 _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
 _SHORTER = 0.6  # of the usual row, of what is dirt
-_LOST_END = 5.0  # mm of a row's end that may not have been seen, if it then lasts as long as rows usually do
+_LOST_END = 5.0  # mm that rows may be too short or too long, if they then last as long as rows usually do
 _ENOUGH = 40  # such points that two rows must have in common
 
 _Piece = tuple[int, int]  # first and last column of unbroken ink
@@ -185,13 +185,14 @@ def calibrate(
             seconds, left, right = agreed
             length = right - left
         elif not is_whole(seconds):  # the better end counts
-            seconds = next((s for s in _USUAL_SECONDS if 0 < s * speed - length < _LOST_END), seconds)
+            seconds = next((s for s in _USUAL_SECONDS if abs(s * speed - length) < _LOST_END), seconds)
     cut_off = _cut_off(ink, lines, baselines, ky)
     # Where rows end with the photograph, after a time that no rows last, their length does not tell where they begin.
     told = is_whole(seconds) and (seconds in _USUAL_SECONDS or not cut_off)
     beyond = length - span(seconds, speed) if told else 0.0
     extra, cap, settled = 0.0, 0.0, False
-    if (beyond < -_LOST and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
+    amiss = beyond < -_LOST or beyond > 2 * most
+    if (amiss and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
         # A beat stands at the very beginning, and was not followed to its foot; or the image begins within a cell.
         left, settled = left + beyond, True
     elif -_CUT < beyond / 2 < most:

@@ -25,18 +25,19 @@ _BARE, _FOREIGN = 0.4, 0.7  # share of the stroke: less is bare paper; more, bef
 _STROKE = (0.5, 1.8)  # of the pen's width, that the ink of a trace has
 _FLAT = 0.8  # steepness at which an end counts half: a pen cut straight says little there
 _ROUND = 0.25  # of the pen's width, that ends must be longer than those cut straight to be taken for round
-_KNOWN, _ALONE = 0.05, 0.02  # mm, SD, of where rows begin before their ink is looked at; by a single row's ink
+_ALONE = 0.02  # mm, SD, of where rows begin by a single row's ink
 _ASKEW = 2.0  # mm within which rows begin, and end
 _TOO_LITTLE = 0.5  # worth of all ends on one side
 _OFF = 0.3  # mm by which rows may be too short or too long; else what was seen is not their ends
 
 
-def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: float, kx: float) -> float:
+def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: float, kx: float, known: float) -> float:
     """px by which the rows begin later than the curves say; 0 if that cannot be told.
 
     Args:
         coverage: (H, W) of ink. curves, strips: one of each per strip that was read.
         pen: px wide. kx: px per mm.
+        known: mm, SD, of where they begin before their ink is looked at.
     """
     first, last = min(c.x0 for c in curves), max(c.x0 + c.step * c.y.size for c in curves)
     begins, ends = [], []
@@ -52,8 +53,8 @@ def later(coverage: F, curves: Sequence[Curve], strips: Sequence[Strip], pen: fl
     if not abs(before.px + after.px) < _OFF * kx:  # also if NaN
         return 0.0
     # What was known before counts, too.
-    known, variance = (_KNOWN * kx) ** 2, (before.error**2 + after.error**2) / 4
-    return (after.px - before.px) / 2 * known / (known + variance)
+    prior, variance = (known * kx) ** 2, (before.error**2 + after.error**2) / 4
+    return (after.px - before.px) / 2 * prior / (prior + variance)
 
 
 class _Middle(NamedTuple):

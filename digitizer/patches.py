@@ -73,6 +73,9 @@ class Mixture:
     severity: tuple[float, float] = (0.0, 1.0)
     dpi: tuple[float, float] = (90.0, 300.0)
     layouts: tuple[str, ...] = ("3x4", "3x4+1R", "3x4+1R", "3x4+3R", "6x2", "6x2+1R", "12x1", "4x3", "4x3+1R", "3x4+2R")
+    # mm by which rows may stand beside the grid's lines, pulses and lead names beside where our layouts have them: so
+    # that none of these tells where the others are
+    loose: float = 0.0
 
     def page(self, record: Record, rng: np.random.Generator) -> Page:
         """A page of a record of 12 leads, its waveforms varied."""
@@ -91,9 +94,19 @@ class Mixture:
             top=float(rng.uniform(12, 45)),
             bottom=float(rng.uniform(5, 25)),
         )
-        dpi = float(np.exp(rng.uniform(*np.log(self.dpi))))
-        page = render(record, layout, Style.random(rng), dpi)
+        dpi, style = float(np.exp(rng.uniform(*np.log(self.dpi)))), Style.random(rng)
+        if self.loose:
+            layout = _moved(layout, *rng.uniform(-self.loose, self.loose, 3))
+            style = replace(style, label_x=style.label_x + float(rng.uniform(-4, 6)) * self.loose)
+        page = render(record, layout, style, dpi)
         return apply(page, recipe.draw(rng, float(rng.uniform(*self.severity))))
+
+
+def _moved(layout: Layout, right: float, down: float, pulses: float) -> Layout:
+    """The strips moved by mm, and the pulses beside them further right or left; the sheet and its grid stay."""
+    strips = tuple(replace(strip, x=strip.x + right, y=strip.y + down) for strip in layout.strips)
+    beside = tuple(replace(pulse, x=pulse.x + right + pulses, y=pulse.y + down) for pulse in layout.pulses)
+    return replace(layout, strips=strips, pulses=beside)
 
 
 def varied(record: Record, rng: np.random.Generator) -> Record:
@@ -125,10 +138,11 @@ def varied(record: Record, rng: np.random.Generator) -> Record:
     return replace(record, mv=mv.astype(np.float32))
 
 
-def flatten_page(page: Page, rng: np.random.Generator | None = None) -> Lesson:
-    """The page laid flat by its own truth, but for a small smooth error (SD up to 0.3 mm, tilt up to 1 degree).
+def laid_flat(page: Page, rng: np.random.Generator | None = None) -> tuple[U8, Callable[[D], D]]:
+    """The image (H, W, 3) of the page laid flat by its own truth, but for a small smooth error (SD up to 0.3 mm, tilt
+    up to 1 degree); and the map from (N, 2) mm on the sheet to its px.
 
-    Without ``rng`` there is no error: px of the lesson's image are PX_PER_MM * (sheet mm + MARGIN).
+    Without ``rng`` there is no error: px are PX_PER_MM * (sheet mm + MARGIN).
     """
     width, height = (_multiple((side + 2 * MARGIN) * PX_PER_MM) for side in (page.layout.width, page.layout.height))
     wrong = _error((width, height), rng) if rng else np.zeros_like
@@ -144,7 +158,13 @@ def flatten_page(page: Page, rng: np.random.Generator | None = None) -> Lesson:
         return px
 
     scale = page.px_per_mm / PX_PER_MM
-    image = through(page.image, lambda px: page.mm_to_px(to_mm(px)), (width, height), scale)
+    return through(page.image, lambda px: page.mm_to_px(to_mm(px)), (width, height), scale), to_px
+
+
+def flatten_page(page: Page, rng: np.random.Generator | None = None) -> Lesson:
+    """What is to be learned from a page ``laid_flat``."""
+    image, to_px = laid_flat(page, rng)
+    height, width = image.shape[:2]
     trace, pulse = np.zeros((2, height, width), np.uint8)
     places = []
     for drawn in page.traces:

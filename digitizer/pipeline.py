@@ -21,7 +21,7 @@ from ecg_image_kit.page import Page, Trace
 from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
 
-from . import network, trust
+from . import borders, network, trust
 from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
 from .flatten import flatten
@@ -121,7 +121,8 @@ def read(
     if reader == "analytic":
         grid, upright = _laid_flat(image, px_per_mm, None)
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
-    net = network.load(os.fspath(weights or network.WEIGHTS), cv2.getNumThreads())
+    folder, threads = os.fspath(weights or network.WEIGHTS), cv2.getNumThreads()
+    net = network.load(folder, threads)
     try:
         grid, upright = _laid_flat(image, px_per_mm, net)
     except GridNotFound:
@@ -129,15 +130,15 @@ def read(
             raise
         grid, upright = without_grid(image, net)
     upright, view, seen = _looked_at(image, upright, net)
-    alone = reader == "auto"
-    return interpret(image, grid, upright, (view, seen), fs=fs, speed=speed, gain=gain, name=name, alone=alone)
+    look = view, seen, borders.load(folder, threads)
+    return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=reader == "auto")
 
 
 def interpret(
     image: U8,
     grid: Grid,
     upright: Upright,
-    look: tuple[Upright, network.Seen] | None,
+    look: tuple[Upright, network.Seen, borders.Network] | None,
     *,
     fs: float = FS,
     speed: float | None = None,
@@ -149,13 +150,14 @@ def interpret(
 
     Args:
         image: the photograph that ``upright`` is a view of.
-        look: the same at the network's pitch, and what it sees there; None: darkness alone.
+        look: the same at the network's pitch, what it sees there, and the network that sees where leads begin; None:
+            darkness alone.
         alone: whether darkness alone may be relied on where it says the same, or the network sees no traces.
     """
     if look is None:
         found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
-    view, seen = look
+    view, seen, lines = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
     own, ink = network.ink_of(seen, view.kx, view.ky), None
@@ -170,14 +172,14 @@ def interpret(
         if gaps:
             own = network.joined(own, ink, seen, view.ky)
     try:
-        found = _found(own, view, speed, gain)
+        found = _found(own, view, speed, gain, lines)
     except NoTrace:
         if not alone or hidden.any():  # what is written on a note would be read
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
-        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps)
-        found, view = _Found(calibration, fits, pen), upright
+        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.known)
+        found, view = _Found(calibration, fits, pen, found.known), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
@@ -214,11 +216,12 @@ def _black_and_white(image: U8) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Calibration, a fit of each of its strips, and the pen's width in px."""
+    """Calibration, a fit of each of its strips, the pen's width in px; and how well is known where time begins, mm."""
 
     calibration: Calibration
     fits: list[Fit]
     pen: float
+    known: float = 0.0
 
     @property
     def residual(self) -> float:
@@ -231,14 +234,18 @@ class _Found:
         return [(strip.lead, round(strip.start, 1)) for strip in self.calibration.layout.strips]
 
 
-def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:
-    """trace -> calibrate -> refine."""
+def _found(
+    ink: Ink, upright: Upright, speed: float | None, gain: float | None, lines: borders.Network | None = None
+) -> _Found:
+    """trace -> calibrate -> refine. ``lines``: sees where leads begin on a view at its pitch."""
     kx, ky = upright.kx, upright.ky
     traced = trace(ink.coverage, kx, ky, ink.drawn)
-    calibration = calibrate(ink, traced, kx, ky, speed, gain)
+    calibration, known = calibrate(ink, traced, kx, ky, speed, gain), 0.0
+    if lines is not None:
+        calibration, known = borders.timed(calibration, traced, upright, ink.edge, lines)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
-    return _Found(calibration, fits, pen)
+    return _Found(calibration, fits, pen, known)
 
 
 def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Upright, Upright, network.Seen]:

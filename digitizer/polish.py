@@ -33,13 +33,15 @@ _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the c
 
 
 def polish(
-    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool
-) -> tuple[Calibration, list[refine.Fit], float]:
+    ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool,
+    known: float,
+) -> tuple[Calibration, list[refine.Fit], float]:  # fmt: skip
     """Fits to the page's own ``ink``, which is that of ``upright``.
 
     Args:
         calibration, fits: read from the network's drawing in ``view``, the same view at another pitch.
         gaps: whether those of the drawing may be closed along ``ink``: not if grid and traces are equally dark.
+        known: mm, SD, of where time begins.
 
     Returns:
         Calibration in mm of ``upright``, fits in its px, and the pen's width, px.
@@ -65,7 +67,7 @@ def polish(
     # Where a ruled line or a pulse hides the rows' beginnings, ink does not tell.
     shown = [k for k, number in enumerate(read) if strips[number].row not in calibration.hidden]
     told = [curves[k] for k in shown], [strips[read[k]] for k in shown]
-    shift = later(ink.coverage, *told, pen, kx) if shown else 0.0
+    shift = later(ink.coverage, *told, pen, kx, known) if shown else 0.0
     if crisp or abs(shift) > 0.01:
         curves = [c.moved(shift) for c in curves]
         layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))

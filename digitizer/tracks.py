@@ -43,7 +43,7 @@ class Track:
     @property
     def samples(self) -> int:
         """As many as are printed: to the window's very end, which the record has only if it goes on there."""
-        return max(3, int(np.floor(self.strip.stop * FS + 1e-6)) - first_sample(self.strip) + 1)
+        return max(3, drawn_of(self.strip))
 
 
 def first_sample(strip: Strip) -> int:
@@ -54,6 +54,11 @@ def first_sample(strip: Strip) -> int:
 def count_of(strip: Strip) -> int:
     """Number of samples at FS in the strip's window: the one at its very end is the next window's."""
     return int(np.ceil(strip.stop * FS - 1e-6)) - first_sample(strip)
+
+
+def drawn_of(strip: Strip) -> int:
+    """The same, with the one at its very end, to which a trace that goes on is drawn."""
+    return int(np.floor(strip.stop * FS + 1e-6)) - first_sample(strip) + 1
 
 
 def first_x(strip: Strip, speed: float, kx: float) -> float:

@@ -48,7 +48,8 @@ class Style:
         pen_width: of traces and pulses. cap: how traces end.
         ink: colour of traces; text_ink: of text.
         label: lead names ``above`` the start of their strip, ``left`` of the row (if there is room), or ``none``.
-        label_size: cap height. label_font, font: see text.Text. label_box: frame around lead names.
+        label_x: mm from where a strip begins to its name above it. label_size: cap height. label_font, font: see
+            text.Text. label_box: frame around lead names.
         separator: ``none``, ``tick`` or ``line`` between the columns of a row.
         header: arrangement of page text, from headers.ARRANGEMENTS. code: ``none``, ``qr`` or ``bar``.
         seed: of the made-up patient and measurements.
@@ -65,6 +66,7 @@ class Style:
     ink: RGB = (20, 20, 28)
     text_ink: RGB = (20, 20, 28)
     label: str = "above"
+    label_x: float = 1.0
     label_size: float = 2.6
     label_font: str = "sans"
     label_bold: bool = False
@@ -86,7 +88,7 @@ class Style:
                 raise UsageError(f"style {name} {getattr(self, name)!r}; expected one of {', '.join(allowed)}.")
         ranges = {
             "minor_width": (0.02, 1), "major_width": (0.02, 2), "grid_margin": (0, 100), "pen_width": (0.05, 2),
-            "label_size": (0.5, 20), "text_size": (0.5, 20),
+            "label_x": (-50, 200), "label_size": (0.5, 20), "text_size": (0.5, 20),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
@@ -331,7 +333,7 @@ def _labels(layout: Layout, style: Style) -> list[text.Text]:
     items = []
     for strip in layout.strips:
         above = text.Text(
-            strip.lead, strip.x + 1.0, strip.y - up, style.label_size, style.label_font, "ls",
+            strip.lead, strip.x + style.label_x, strip.y - up, style.label_size, style.label_font, "ls",
             style.label_bold, style.label_box, "label",
         )  # fmt: skip
         left = replace(above, x=right, y=strip.y, anchor="rm")

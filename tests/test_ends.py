@@ -46,7 +46,7 @@ def curves(rows: list[NDArray[np.float64]], early: float) -> list[Curve]:
 
 
 def found(page: F32, rows: list[NDArray[np.float64]], early: float, pen: float = 2.4) -> float:
-    return later(page, curves(rows, early), STRIPS, pen, K)
+    return later(page, curves(rows, early), STRIPS, pen, K, 0.05)
 
 
 @pytest.mark.parametrize("cap", ["butt", "round"])

@@ -19,7 +19,10 @@ import ecg_image_kit
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ecg_image_kit", "digitizer", "synth")
 # Modules that may import torch: networks, and what trains them.
-TRAINING = ("train.py", "model.py", "export.py", "wavegan.py", "pulse2pulse.py", "image_gan.py", "fit_encoder.py")
+TRAINING = (
+    "train.py", "model.py", "export.py", "wavegan.py", "pulse2pulse.py", "image_gan.py", "fit_encoder.py",
+    "fit_borders.py",
+)  # fmt: skip
 COMMANDS = {"ecg-image-gen": "ecg_image_kit.cli", "ecg-digitize": "digitizer.cli"}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -150,7 +153,9 @@ def test_what_needs_torch_says_so() -> None:
     code = """
 import runpy, sys
 sys.modules["torch"] = None
-for name in ("digitizer.train", "digitizer.export", "synth.train", "synth.export", "synth.fit_encoder"):
+for name in (
+    "digitizer.train", "digitizer.export", "digitizer.fit_borders", "synth.train", "synth.export", "synth.fit_encoder",
+):
     try:
         runpy.run_module(name, run_name="__main__")
     except SystemExit as stop:
@@ -162,7 +167,7 @@ except ModuleNotFoundError as error:
 """
     lines = run(code).splitlines()
     hint = "this needs torch; install it with pip install 'ecg-image-kit[train]'"
-    assert lines == [f"error: {hint}"] * 5 + [f"{hint} torch"]
+    assert lines == [f"error: {hint}"] * 6 + [f"{hint} torch"]
 
 
 def test_every_package_is_installed() -> None:
