@@ -15,6 +15,7 @@ import numpy as np
 from ecg_image_kit.layout import Strip
 
 from . import refine
+from .arrays import D
 from .begins import all_begun
 from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
@@ -27,6 +28,9 @@ from .tracks import FS, first_x
 from .untangle import mended
 
 _SPREAD = 0.1  # mm, SD, of the network's drawing
+# Of each neighbour: a zigzag from one sample to the next cannot be seen at so many px per mm, and so would be invented.
+_DRAWN, _FITTED = 0.25, 0.2
+_BLURRED = 0.4  # of what is known, that ink which is not sharp is held against
 _CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
@@ -61,29 +65,36 @@ def polish(
         curves = mended(ink.coverage, curves, pen_of(ink.coverage, curves, 0.3 * ky), kx, ky, INK)
     pen = pen_of(ink.coverage, curves, 0.3 * ky)
     scale, spread = layout.gain * ky, _SPREAD * ky
+    curves = [c.led(smoothed(c.y, _DRAWN)) for c in curves]
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < _CRISP
-    # Where a ruled line or a pulse hides the rows' beginnings, ink does not tell.
+    # Ink that is sharp tells better where it begins than any network; but not where a ruled line or a pulse hides that.
     shown = [k for k, number in enumerate(read) if strips[number].row not in calibration.hidden]
     told = [curves[k] for k in shown], [strips[read[k]] for k in shown]
-    shift = later(ink.coverage, *told, pen, kx, known) if shown else 0.0
-    if crisp or abs(shift) > 0.01:
-        curves = [c.moved(shift) for c in curves]
-        layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
-        if crisp:  # from the edges of the ink itself: what was drawn rounder than it is would stay so
-            windows = windows_of(ink, curves, pen)
-            runs = find_runs(ink.coverage, ink.coverage > INK)
-            sharp, pen = refine.fit(windows, [_guess(runs, c, pen) for c in curves], pen, scale)
-            found = [replace(fit, seen=c.seen) for fit, c in zip(sharp, curves, strict=True)]
-        else:
-            found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
+    shift = later(ink.coverage, *told, pen, kx, known if crisp else _BLURRED * known) if shown else 0.0
+    curves = [c.moved(shift) for c in curves]
+    layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
+    if crisp:  # from the edges of the ink itself: what was drawn rounder than it is would stay so
+        windows = windows_of(ink, curves, pen)
+        runs = find_runs(ink.coverage, ink.coverage > INK)
+        sharp, pen = refine.fit(windows, [_guess(runs, c, pen) for c in curves], pen, scale)
+        found = [replace(fit, seen=c.seen) for fit, c in zip(sharp, curves, strict=True)]
+    else:
+        found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
+        found = [replace(fit, y=smoothed(fit.y, _FITTED)) for fit in found]
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     # Not held: the stroke is no more than a guess.
     found = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), found, pen, scale)
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen
+
+
+def smoothed(y: D, share: float) -> D:
+    """(N,) samples, with that ``share`` of each neighbour in them."""
+    z = np.concatenate([y[:1], y, y[-1:]])
+    return np.asarray((1 - 2 * share) * y + share * (z[:-2] + z[2:]), np.float64)
 
 
 def about(
