@@ -200,7 +200,9 @@ def train(config: Config) -> tuple[Borders, int]:
         if time.time() - shown > 30:
             shown = time.time()
             print(f"step {step}, {done:.0%} of the time, loss {mean:.3f}", file=sys.stderr, flush=True)
-    return average.module.eval(), step
+    kept = average.module.eval()
+    assert isinstance(kept, Borders)
+    return kept, step
 
 
 def export(net: Borders, out: Path, card: dict[str, object]) -> Path:

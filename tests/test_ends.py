@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from digitizer.curves import Curve, curve
 from digitizer.ends import later
+from digitizer.polish import smoothed
 from ecg_image_kit import raster
 from ecg_image_kit.layout import Strip
 
@@ -67,6 +68,21 @@ def test_blur_and_threshold_cancel() -> None:
     soft = np.asarray(cv2.GaussianBlur(ink(rows), (0, 0), 1.0), np.float32)
     assert found(soft, rows, 0.6) == pytest.approx(0.6, abs=3 * HAIR)
     assert found(np.asarray(soft > 0.4, np.float32), rows, 0.6) == pytest.approx(0.6, abs=0.3)  # no finer than px
+
+
+def test_what_was_known_before_holds_back_what_ink_says() -> None:
+    rows = levels(1)
+    page = ink(rows)
+    free, held = (later(page, curves(rows, 0.8), STRIPS, 2.4, K, known) for known in (0.05, 0.002))
+    assert 0.0 < held < 0.25 * free
+
+
+def test_smoothing_takes_what_cannot_be_seen_and_nothing_else() -> None:
+    k = np.arange(40.0)
+    assert smoothed(3.0 + 0.2 * k, 0.25)[1:-1] == pytest.approx((3.0 + 0.2 * k)[1:-1])
+    assert smoothed((-1.0) ** k, 0.25)[1:-1] == pytest.approx(0.0, abs=1e-12)
+    slow = np.sin(2 * np.pi * k / 40)  # 12.5 Hz
+    assert smoothed(slow, 0.25)[1:-1] == pytest.approx(slow[1:-1], abs=0.01)
 
 
 def test_a_row_that_is_torn_does_not_count() -> None:
