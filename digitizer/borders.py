@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecg_image_kit.errors import UsageError
 from ecg_image_kit.layout import Layout, Strip
 
 from .arrays import U8, D, F
 from .calibrate import Calibration, row_levels
-from .network import WEIGHTS
+from .network import WEIGHTS, session_of
 from .rectify import Upright
 from .trace import Traced
 from .tracks import FS, count_of, drawn_of, first_x
@@ -37,7 +36,9 @@ _ONE = 1.5  # px about the likeliest place that are one with it
 _FLOOR = 0.01  # per px: how likely any place is, whatever the network says
 _LONGER = 0.5  # px, SD, by which all leads may look longer on both sides than they are
 _AT_EDGE = 1.5  # mm from the photograph's edge in which leads are cut off, rather than end
-_UNSEEN = 0.05  # mm, SD, of where time begins without that
+UNSEEN = 0.05  # mm, SD, of where time begins without that
+_USUAL, _RARE = 2.0, 0.01  # px, SD, by which leads begin elsewhere than thought; what any other place is worth
+_UNSURE = 4.0  # px, standard error, of what says nothing
 _TOGETHER = 0.3  # what the odds of one border are worth: those of one page err alike
 
 
@@ -52,18 +53,8 @@ class Network:
     """The trained network: how likely a lead is to begin at each of BINS px of a patch."""
 
     def __init__(self, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
-        import onnxruntime
-
-        model = Path(folder) / "borders.onnx"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        try:
-            self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise UsageError(
-                f"{model} cannot be loaded ({str(error).splitlines()[0]}); expected what python -m "
-                "digitizer.fit_borders writes."
-            ) from None
+        remedy = "Expected what python -m digitizer.fit_borders writes."
+        self.session = session_of(Path(folder) / "borders.onnx", threads, remedy)
 
     def odds(self, patches: F) -> F:
         """(N, bins) probabilities for (N, 4, HIGH, WIDE) patches."""
@@ -71,10 +62,15 @@ class Network:
         return np.asarray(found, np.float32)
 
 
-@lru_cache(maxsize=2)
-def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network:
-    """The network of a folder, or the one that comes along if it has none; once per process."""
-    return Network(folder if (Path(folder) / "borders.onnx").is_file() else WEIGHTS, threads)
+def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network | None:
+    """The network of a folder, else the one that comes along, once per process; None in a copy without weights."""
+    for place in (Path(folder), WEIGHTS):
+        if (place / "borders.onnx").is_file():
+            return _loaded(os.fspath(place), threads)
+    return None
+
+
+_loaded = lru_cache(maxsize=2)(Network)
 
 
 class Border(NamedTuple):
@@ -92,7 +88,8 @@ def timed(
 
     Args:
         traced: the rows, followed on ``view``, which is at the network's pitch.
-        edge: as in segment.Ink: where the photograph ends, leads need not.
+        edge: as in segment.Ink: where the photograph ends on the right, leads need not. On the left that is not known:
+            what ``view`` shows there counts.
     """
     layout, kx, ky = calibration.layout, view.kx, view.ky
     places = [
@@ -100,9 +97,9 @@ def timed(
         for border, strip in borders_of(layout, [_way(traced, strip.row, ky) for strip in layout.strips], kx)
         if _AT_EDGE < border.x / kx < _last(edge, strip.y / layout.height) - _AT_EDGE
     ]
-    if not places:
-        return calibration, _UNSEEN
-    shift = later(view.image, places, network)
+    shift = later(view.image, places, network) if places else Shift(0.0, np.inf)
+    if shift.error > _UNSURE:
+        return calibration, UNSEEN
     strips = tuple(replace(strip, x=strip.x + shift.px / kx) for strip in layout.strips)
     moved = f"; leads are seen to begin {shift.px / kx:+.2f} mm from there (± {shift.error / kx:.2f})"
     notes = {**calibration.notes, "time": calibration.notes["time"] + moved}
@@ -142,7 +139,7 @@ def later(image: U8, places: Sequence[Border], network: Network) -> Shift:
     odds = network.odds(np.stack([stacked(*patch(image, *place)) for place in places]))
     shifts = np.arange(-_REACH, _REACH + _FINE / 2, _FINE)
     longer = np.linspace(-2 * _LONGER, 2 * _LONGER, 9)[:, None]
-    total = -0.5 * (longer / _LONGER) ** 2 + np.zeros_like(shifts)
+    total = np.log(np.exp(-0.5 * (shifts / _USUAL) ** 2) + _RARE) - 0.5 * (longer / _LONGER) ** 2
     for place, each in zip(places, odds, strict=True):
         at = within(place.x, place.x, place.inwards) + place.inwards * shifts - longer
         total += _TOGETHER * np.log(np.interp(at, BINS, 2 * each) + _FLOOR)

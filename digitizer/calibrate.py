@@ -79,7 +79,7 @@ class Calibration:
     Attributes:
         layout: in mm of the upright image (px / (kx, ky), so that (0, 0) is its first pixel's centre).
         cap: mm by which the pen's round or square ends lengthen the traces on either side; 0: cut straight.
-        settled: where the rows begin is told by their length already; else it is to be fitted.
+        settled: where the rows begin is told already, by their length or by borders.timed; else it is to be fitted.
         late: mm by which they begin later if their ink is too poor for that, by their length.
         hidden: rows whose beginning cannot be seen: a pulse or a ruled line runs into it.
         notes: where each part of it comes from.
@@ -185,7 +185,8 @@ def calibrate(
             seconds, left, right = agreed
             length = right - left
         elif not is_whole(seconds):  # the better end counts
-            seconds = next((s for s in _USUAL_SECONDS if abs(s * speed - length) < _LOST_END), seconds)
+            nearest = min(_USUAL_SECONDS, key=lambda s: abs(s * speed - length))
+            seconds = nearest if abs(nearest * speed - length) < _LOST_END else seconds
     cut_off = _cut_off(ink, lines, baselines, ky)
     # Where rows end with the photograph, after a time that no rows last, their length does not tell where they begin.
     told = is_whole(seconds) and (seconds in _USUAL_SECONDS or not cut_off)
@@ -193,7 +194,8 @@ def calibrate(
     extra, cap, settled = 0.0, 0.0, False
     amiss = beyond < -_LOST or beyond > 2 * most
     if (amiss and right_share > left_share) or (beyond > 0 and left < _AT_EDGE / 2):
-        # A beat stands at the very beginning, and was not followed to its foot; or the image begins within a cell.
+        # A beat stands at the very beginning, and was not followed to its foot; something else than the rows was seen
+        # before them; or the image begins within a cell.
         left, settled = left + beyond, True
     elif -_CUT < beyond / 2 < most:
         # Ends that are round, and those that the network draws, are too long (or too short) alike on both sides,

@@ -97,7 +97,7 @@ def export(checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], comp
         "steps": saved["step"],
         "minutes": round(saved["seconds"] / 60, 1),
         "compute": compute,
-        "commit": _commit(),
+        "commit": commit(),
         "difference_from_torch": float(f"{worst:.2g}"),
         "licence": "that of this project",
         "sha256": hashlib.sha256(onnx.read_bytes()).hexdigest(),
@@ -113,7 +113,7 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "src": [spec.partition(":")[0] for spec in config["src"]]}
 
 
-def _commit() -> str:
+def commit() -> str:
     """Of the repository, if this is run in one."""
     if shutil.which("git") is None:
         return ""

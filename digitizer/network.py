@@ -94,12 +94,7 @@ class Network:
             raise UsageError(f"{card} is not the card of a network; expected what python -m digitizer.export writes.")
         if self.card.get("px_per_mm") != PX_PER_MM:
             raise UsageError(f"{card}: px_per_mm {self.card.get('px_per_mm')}; expected {PX_PER_MM:g}. Train it again.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        try:
-            self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise UsageError(f"{model} cannot be loaded ({str(error).splitlines()[0]}). Export it again.") from None
+        self.session = session_of(model, threads, "Export it again.")
         # Memory is taken in large pieces, which is twice as fast at first, and given back after each look.
         self._once = onnxruntime.RunOptions()
         self._once.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -138,6 +133,18 @@ class Network:
         outputs = self.session.run(None, {"image": x}, self._once)
         each = (len(x[0, 0]) // out.shape[2] for out in outputs)  # rows of the image to one of an output
         return [out[:, :, before // k : (before + bottom - top) // k] for out, k in zip(outputs, each, strict=True)]
+
+
+def session_of(model: Path, threads: int, remedy: str) -> Any:
+    """An ONNX Runtime session. Raises UsageError, with the ``remedy``, if there is no such network in that file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - its exceptions have no common base
+        raise UsageError(f"{model} cannot be loaded ({str(error).splitlines()[0]}). {remedy}") from None
 
 
 @lru_cache(maxsize=2)

@@ -73,8 +73,8 @@ class Mixture:
     severity: tuple[float, float] = (0.0, 1.0)
     dpi: tuple[float, float] = (90.0, 300.0)
     layouts: tuple[str, ...] = ("3x4", "3x4+1R", "3x4+1R", "3x4+3R", "6x2", "6x2+1R", "12x1", "4x3", "4x3+1R", "3x4+2R")
-    # mm by which rows may stand beside the grid's lines, pulses and lead names beside where our layouts have them: so
-    # that none of these tells where the others are
+    # mm by which rows may stand beside the grid's lines, and pulses beside where our layouts have them, either way; and
+    # lead names from 4 times that further left to 6 times that further right: so that none tells where others are
     loose: float = 0.0
 
     def page(self, record: Record, rng: np.random.Generator) -> Page:

@@ -1,4 +1,7 @@
-"""read: flatten -> locate -> rectify -> segment -> trace -> calibrate -> refine -> polish. A page in, a Reading out."""
+"""read: flatten -> locate -> rectify -> segment -> trace -> calibrate -> borders -> refine -> polish.
+
+A page in, a Reading out.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,8 @@ def read(
         reader: ``learned``: a network tells traces, pulses, lead names and which way is up; ``analytic``: the darkest
             ink that is not the grid, on a page the right way up; ``auto``: whichever suits the page.
         name: of the record; that of the file if empty.
-        weights: folder of a network of one's own (python -m digitizer.export); the shipped one's if None.
+        weights: folder of a network of one's own (python -m digitizer.export), and of one that sees where leads begin,
+            if it has one (python -m digitizer.fit_borders); the shipped ones' if None.
 
     Raises:
         EcgError: GridNotFound, NoInk or NoTrace: the image is not a page that this reader can read; PageError: not an
@@ -138,7 +142,7 @@ def interpret(
     image: U8,
     grid: Grid,
     upright: Upright,
-    look: tuple[Upright, network.Seen, borders.Network] | None,
+    look: tuple[Upright, network.Seen, borders.Network | None] | None,
     *,
     fs: float = FS,
     speed: float | None = None,
@@ -157,7 +161,7 @@ def interpret(
     if look is None:
         found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
-    view, seen, lines = look
+    view, seen, timer = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
     own, ink = network.ink_of(seen, view.kx, view.ky), None
@@ -172,14 +176,14 @@ def interpret(
         if gaps:
             own = network.joined(own, ink, seen, view.ky)
     try:
-        found = _found(own, view, speed, gain, lines)
+        found = _found(own, view, speed, gain, timer)
     except NoTrace:
         if not alone or hidden.any():  # what is written on a note would be read
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.known)
-        found, view = _Found(calibration, fits, pen, found.known), upright
+        found, view = _Found(calibration, fits, pen), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
@@ -216,12 +220,12 @@ def _black_and_white(image: U8) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Calibration, a fit of each of its strips, the pen's width in px; and how well is known where time begins, mm."""
+    """Calibration, a fit of each of its strips, the pen's width in px; how well is known where time begins, mm (SD)."""
 
     calibration: Calibration
     fits: list[Fit]
     pen: float
-    known: float = 0.0
+    known: float = borders.UNSEEN
 
     @property
     def residual(self) -> float:
@@ -235,14 +239,14 @@ class _Found:
 
 
 def _found(
-    ink: Ink, upright: Upright, speed: float | None, gain: float | None, lines: borders.Network | None = None
+    ink: Ink, upright: Upright, speed: float | None, gain: float | None, timer: borders.Network | None = None
 ) -> _Found:
-    """trace -> calibrate -> refine. ``lines``: sees where leads begin on a view at its pitch."""
+    """trace -> calibrate -> borders -> refine. ``timer``: sees where leads begin on a view at its pitch."""
     kx, ky = upright.kx, upright.ky
     traced = trace(ink.coverage, kx, ky, ink.drawn)
-    calibration, known = calibrate(ink, traced, kx, ky, speed, gain), 0.0
-    if lines is not None:
-        calibration, known = borders.timed(calibration, traced, upright, ink.edge, lines)
+    calibration, known = calibrate(ink, traced, kx, ky, speed, gain), borders.UNSEEN
+    if timer is not None:
+        calibration, known = borders.timed(calibration, traced, upright, ink.edge, timer)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
     return _Found(calibration, fits, pen, known)
