@@ -37,7 +37,7 @@ class Says(borders.Network):
         self.peaks, self.wide = peaks, wide
 
     def odds(self, patches: F32) -> F32:
-        assert patches.shape == (len(self.peaks), 4, HIGH, WIDE)
+        assert patches.shape == (3 * len(self.peaks), 4, HIGH, WIDE)
         bells = [sum(np.exp(-0.5 * ((BINS - at) / self.wide) ** 2) for at in peaks) for peaks in self.peaks]
         return np.array([bell / np.sum(bell) for bell in bells], np.float32)
 
