@@ -39,12 +39,12 @@ _LONGER = 0.5  # px, SD, by which all leads may look longer on both sides than t
 _AT_EDGE = 1.5  # mm from the photograph's edge in which leads are cut off, rather than end
 UNSEEN = 0.05  # mm, SD, of where time begins without that
 _USUAL, _RARE = 2.0, 0.01  # px, SD, by which leads begin elsewhere than thought; what any other place is worth
-_UNSURE = 4.0  # px, standard error, of what says nothing
+_SURE = 0.5  # how likely the likeliest place must be
 _TOGETHER = 0.3  # what the odds of one border are worth: those of one page err alike
 
 
 class Shift(NamedTuple):
-    """px by which all leads begin later than thought, and how sure that is, as a standard deviation."""
+    """px by which all leads begin later than thought, and its standard error; infinite if that cannot be told."""
 
     px: float
     error: float
@@ -99,7 +99,7 @@ def timed(
         if _AT_EDGE < border.x / kx < _last(edge, strip.y / layout.height) - _AT_EDGE
     ]
     shift = later(view.image, places, network) if places else Shift(0.0, np.inf)
-    if shift.error > _UNSURE:
+    if not np.isfinite(shift.error):
         return calibration, UNSEEN
     strips = tuple(replace(strip, x=strip.x + shift.px / kx) for strip in layout.strips)
     moved = f"; leads are seen to begin {shift.px / kx:+.2f} mm from there (± {shift.error / kx:.2f})"
@@ -151,7 +151,8 @@ def later(image: U8, places: Sequence[Border], network: Network) -> Shift:
     likely /= likely.sum()
     near = np.abs(every - every[likely.argmax()]) < _ONE  # where there are two, the middle is neither
     middle = float(np.average(every[near], weights=likely[near]))
-    return Shift(middle, float(np.sqrt(likely @ (every - middle) ** 2)))
+    error = float(np.sqrt(np.average((every[near] - middle) ** 2, weights=likely[near])))
+    return Shift(middle, error if likely[near].sum() > _SURE else np.inf)
 
 
 def within(border: float, thought: float, inwards: int) -> float:

@@ -31,7 +31,8 @@ _SPREAD = 0.1  # mm, SD, of the network's drawing
 # Share of each neighbour, of samples 0.4 px apart: a zigzag from one to the next cannot be seen there, and so would be
 # invented. The further apart samples are, the less is taken away.
 _DRAWN, _FITTED, _APART = 0.25, 0.2, 0.4
-_BLURRED = 0.4  # of what is known, that ink which is not sharp is held against
+# mm, SD, of what was known, that sharp ink is held against; and the share of what is known, that other ink is
+_SHARP, _BLURRED = 0.05, 0.4
 _CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
@@ -74,7 +75,7 @@ def polish(
     # Ink that is sharp tells better where it begins than any network; but not where a ruled line or a pulse hides that.
     shown = [k for k, number in enumerate(read) if strips[number].row not in calibration.hidden]
     told = [curves[k] for k in shown], [strips[read[k]] for k in shown]
-    shift = later(ink.coverage, *told, pen, kx, known if crisp else _BLURRED * known) if shown else 0.0
+    shift = later(ink.coverage, *told, pen, kx, _SHARP if crisp else _BLURRED * known) if shown else 0.0
     curves = [c.moved(shift) for c in curves]
     layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
     if crisp:  # from the edges of the ink itself: what was drawn rounder than it is would stay so

@@ -37,9 +37,13 @@ class Says(borders.Network):
         self.peaks, self.wide = peaks, wide
 
     def odds(self, patches: F32) -> F32:
+        """From where the leads are thought to begin; from further left and right it sees nothing."""
         assert patches.shape == (3 * len(self.peaks), 4, HIGH, WIDE)
-        bells = [sum(np.exp(-0.5 * ((BINS - at) / self.wide) ** 2) for at in peaks) for peaks in self.peaks]
-        return np.array([bell / np.sum(bell) for bell in bells], np.float32)
+        out = np.full((len(patches), len(BINS)), 1 / len(BINS), np.float32)
+        for k, peaks in enumerate(self.peaks, start=len(self.peaks)):
+            bell = sum(np.exp(-0.5 * ((BINS - at) / self.wide) ** 2) for at in peaks)
+            out[k] = bell / np.sum(bell)
+        return out
 
 
 def two_rows() -> tuple[Layout, Ways]:
@@ -63,7 +67,7 @@ def seen_at(layout: Layout, by: float, longer: float = 0.0) -> list[list[float]]
 def test_all_are_moved_by_what_they_agree_on(by: float) -> None:
     layout, ways = two_rows()
     shift = shift_of(PAPER, layout, ways, Says(*seen_at(layout, by)))
-    assert shift.px == pytest.approx(by, abs=0.12) and shift.error < 2.0
+    assert shift.px == pytest.approx(by, abs=0.12) and shift.error < 1.0
 
 
 def test_a_pen_that_lengthens_rows_cancels() -> None:
@@ -93,11 +97,11 @@ class Blind(borders.Network):
 def test_nothing_seen_moves_nothing(record: Record) -> None:
     layout, ways = two_rows()
     shift = shift_of(PAPER, layout, ways, Blind())
-    assert abs(shift.px) < 0.1 and shift.error > 1.5
+    assert shift.error == np.inf
     page = render(record, Layout.for_record(record, "3x4"), Style(), dpi=150)
     image, to_px = laid_flat(page)
     said = replace(page.layout, strips=tuple(replace(s, x=s.x + MARGIN) for s in page.layout.strips))
-    assert abs(shift_of(image, said, ways_of(page, page.layout, to_px), Blind()).px) < 0.1
+    assert shift_of(image, said, ways_of(page, page.layout, to_px), Blind()).error == np.inf
 
 
 def test_a_patch_of_an_end_is_that_of_a_beginning_mirrored() -> None:
@@ -133,7 +137,7 @@ def ways_of(page: Page, layout: Layout, to_px: Callable[[NDArray[np.float64]], N
 
 
 @pytest.mark.parametrize("name", ["3x4+1R", "6x2", "12x1"])
-@pytest.mark.parametrize("wrong", [-0.8, 0.0, 0.8])
+@pytest.mark.parametrize("wrong", [-0.8, 0.0, 0.8, 2.6])
 @pytest.mark.parametrize("separator", ["none", "tick"])
 def test_the_network_that_comes_along_finds_where_time_begins(
     record: Record, name: str, separator: str, wrong: float
@@ -144,7 +148,7 @@ def test_the_network_that_comes_along_finds_where_time_begins(
     image, to_px = laid_flat(page)
     said = replace(layout, strips=tuple(replace(s, x=s.x + MARGIN - wrong) for s in layout.strips))
     shift = shift_of(image, said, ways_of(page, layout, to_px), borders.load())
-    assert shift.px / PX_PER_MM == pytest.approx(wrong, abs=0.05)  # mm; 2 ms
+    assert shift.px / PX_PER_MM == pytest.approx(wrong, abs=0.05 if abs(wrong) < 1 else 0.1)  # mm; 2 ms
     assert shift.error / PX_PER_MM < 0.1
 
 
