@@ -37,17 +37,19 @@ _ONE = 1.5  # px about the likeliest place that are one with it
 _FLOOR = 0.01  # per px: how likely any place is, whatever the network says
 _LONGER = 0.5  # px, SD, by which all leads may look longer on both sides than they are
 _AT_EDGE = 1.5  # mm from the photograph's edge in which leads are cut off, rather than end
-UNSEEN = 0.05  # mm, SD, of where time begins without that
 _USUAL, _RARE = 2.0, 0.01  # px, SD, by which leads begin elsewhere than thought; what any other place is worth
 _SURE = 0.5  # how likely the likeliest place must be
 _TOGETHER = 0.3  # what the odds of one border are worth: those of one page err alike
 
 
 class Shift(NamedTuple):
-    """px by which all leads begin later than thought, and its standard error; infinite if that cannot be told."""
+    """px, or mm, by which all leads begin later than thought, and its standard error: infinite if it cannot be told."""
 
-    px: float
+    by: float
     error: float
+
+
+UNSEEN = Shift(0.0, 0.05)  # mm: how well is known where time begins if it was not looked at
 
 
 class Network:
@@ -84,8 +86,8 @@ class Border(NamedTuple):
 
 def timed(
     calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Network
-) -> tuple[Calibration, float]:
-    """The calibration, with its strips moved to where leads are seen to begin; and the standard error of that, mm.
+) -> tuple[Calibration, Shift]:
+    """The calibration, with its strips moved to where leads are seen to begin; and that shift, in mm.
 
     Args:
         traced: the rows, followed on ``view``, which is at the network's pitch.
@@ -101,11 +103,11 @@ def timed(
     shift = later(view.image, places, network) if places else Shift(0.0, np.inf)
     if not np.isfinite(shift.error):
         return calibration, UNSEEN
-    strips = tuple(replace(strip, x=strip.x + shift.px / kx) for strip in layout.strips)
-    moved = f"; leads are seen to begin {shift.px / kx:+.2f} mm from there (± {shift.error / kx:.2f})"
+    strips = tuple(replace(strip, x=strip.x + shift.by / kx) for strip in layout.strips)
+    moved = f"; leads are seen to begin {shift.by / kx:+.2f} mm from there (± {shift.error / kx:.2f})"
     notes = {**calibration.notes, "time": calibration.notes["time"] + moved}
     layout = replace(layout, strips=strips)
-    return replace(calibration, layout=layout, settled=True, notes=notes), shift.error / kx
+    return replace(calibration, layout=layout, settled=True, notes=notes), Shift(shift.by / kx, shift.error / kx)
 
 
 def _way(traced: Traced, row: int, ky: float) -> Callable[[D], D]:

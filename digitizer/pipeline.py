@@ -182,7 +182,7 @@ def interpret(
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
-        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.known)
+        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
         found, view = _Found(calibration, fits, pen), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
@@ -220,12 +220,12 @@ def _black_and_white(image: U8) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Calibration, a fit of each of its strips, the pen's width in px; how well is known where time begins, mm (SD)."""
+    """Calibration, a fit of each of its strips, the pen's width in px; by how many mm time was moved."""
 
     calibration: Calibration
     fits: list[Fit]
     pen: float
-    known: float = borders.UNSEEN
+    timed: borders.Shift = borders.UNSEEN
 
     @property
     def residual(self) -> float:
@@ -244,12 +244,12 @@ def _found(
     """trace -> calibrate -> borders -> refine. ``timer``: sees where leads begin on a view at its pitch."""
     kx, ky = upright.kx, upright.ky
     traced = trace(ink.coverage, kx, ky, ink.drawn)
-    calibration, known = calibrate(ink, traced, kx, ky, speed, gain), borders.UNSEEN
+    calibration, shift = calibrate(ink, traced, kx, ky, speed, gain), borders.UNSEEN
     if timer is not None:
-        calibration, known = borders.timed(calibration, traced, upright, ink.edge, timer)
+        calibration, shift = borders.timed(calibration, traced, upright, ink.edge, timer)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)
     calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
-    return _Found(calibration, fits, pen, known)
+    return _Found(calibration, fits, pen, shift)
 
 
 def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Upright, Upright, network.Seen]:

@@ -17,6 +17,7 @@ from ecg_image_kit.layout import Strip
 from . import refine
 from .arrays import D
 from .begins import all_begun
+from .borders import Shift
 from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
 from .ends import later
@@ -33,6 +34,7 @@ _SPREAD = 0.1  # mm, SD, of the network's drawing
 _DRAWN, _FITTED, _APART = 0.25, 0.2, 0.4
 # mm, SD, of what was known, that sharp ink is held against; and the share of what is known, that other ink is
 _SHARP, _BLURRED = 0.05, 0.4
+_FAR_OFF = 0.1  # mm
 _CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
 _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the curve has them
@@ -40,14 +42,14 @@ _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the c
 
 def polish(
     ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool,
-    known: float,
+    timed: Shift,
 ) -> tuple[Calibration, list[refine.Fit], float]:  # fmt: skip
     """Fits to the page's own ``ink``, which is that of ``upright``.
 
     Args:
         calibration, fits: read from the network's drawing in ``view``, the same view at another pitch.
         gaps: whether those of the drawing may be closed along ``ink``: not if grid and traces are equally dark.
-        known: mm, SD, of where time begins.
+        timed: mm by which ``calibration`` was moved to where leads are seen to begin.
 
     Returns:
         Calibration in mm of ``upright``, fits in its px, and the pen's width, px.
@@ -75,7 +77,10 @@ def polish(
     # Ink that is sharp tells better where it begins than any network; but not where a ruled line or a pulse hides that.
     shown = [k for k, number in enumerate(read) if strips[number].row not in calibration.hidden]
     told = [curves[k] for k in shown], [strips[read[k]] for k in shown]
-    shift = later(ink.coverage, *told, pen, kx, _SHARP if crisp else _BLURRED * known) if shown else 0.0
+    if shown:
+        shift = later(ink.coverage, *told, pen, kx, _SHARP if crisp else _BLURRED * timed.error)
+    else:  # where no row's beginning is bare, the length of rows that are sharp tells it better, unless it is far off
+        shift = -timed.by * kx if crisp and abs(timed.by) < _FAR_OFF else 0.0
     curves = [c.moved(shift) for c in curves]
     layout = replace(layout, strips=tuple(replace(s, x=s.x + shift / kx) for s in strips))
     if crisp:  # from the edges of the ink itself: what was drawn rounder than it is would stay so

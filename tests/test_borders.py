@@ -67,13 +67,13 @@ def seen_at(layout: Layout, by: float, longer: float = 0.0) -> list[list[float]]
 def test_all_are_moved_by_what_they_agree_on(by: float) -> None:
     layout, ways = two_rows()
     shift = shift_of(PAPER, layout, ways, Says(*seen_at(layout, by)))
-    assert shift.px == pytest.approx(by, abs=0.12) and shift.error < 1.0
+    assert shift.by == pytest.approx(by, abs=0.12) and shift.error < 1.0
 
 
 def test_a_pen_that_lengthens_rows_cancels() -> None:
     layout, ways = two_rows()
     told = Says(*seen_at(layout, 1.5, longer=0.8))
-    assert shift_of(PAPER, layout, ways, told).px == pytest.approx(1.5, abs=0.2)
+    assert shift_of(PAPER, layout, ways, told).by == pytest.approx(1.5, abs=0.2)
 
 
 def test_one_that_errs_is_outvoted_and_one_in_doubt_is_led_by_the_others() -> None:
@@ -81,7 +81,7 @@ def test_one_that_errs_is_outvoted_and_one_in_doubt_is_led_by_the_others() -> No
     places = seen_at(layout, 0.7)
     places[0] = [places[0][0] + 8.0]  # a separator taken for the beginning
     places[3] = [places[3][0], places[3][0] - 5.0]
-    assert shift_of(PAPER, layout, ways, Says(*places)).px == pytest.approx(0.7, abs=0.1)
+    assert shift_of(PAPER, layout, ways, Says(*places)).by == pytest.approx(0.7, abs=0.1)
 
 
 class Blind(borders.Network):
@@ -148,7 +148,7 @@ def test_the_network_that_comes_along_finds_where_time_begins(
     image, to_px = laid_flat(page)
     said = replace(layout, strips=tuple(replace(s, x=s.x + MARGIN - wrong) for s in layout.strips))
     shift = shift_of(image, said, ways_of(page, layout, to_px), borders.load())
-    assert shift.px / PX_PER_MM == pytest.approx(wrong, abs=0.05 if abs(wrong) < 1 else 0.1)  # mm; 2 ms
+    assert shift.by / PX_PER_MM == pytest.approx(wrong, abs=0.05 if abs(wrong) < 1 else 0.1)  # mm; 2 ms
     assert shift.error / PX_PER_MM < 0.1
 
 
