@@ -37,13 +37,9 @@ class Says(borders.Network):
         self.peaks, self.wide = peaks, wide
 
     def odds(self, patches: F32) -> F32:
-        """From where the leads are thought to begin; from further left and right it sees nothing."""
-        assert patches.shape == (3 * len(self.peaks), 4, HIGH, WIDE)
-        out = np.full((len(patches), len(BINS)), 1 / len(BINS), np.float32)
-        for k, peaks in enumerate(self.peaks, start=len(self.peaks)):
-            bell = sum(np.exp(-0.5 * ((BINS - at) / self.wide) ** 2) for at in peaks)
-            out[k] = bell / np.sum(bell)
-        return out
+        assert patches.shape == (len(self.peaks), 4, HIGH, WIDE)
+        bells = [sum(np.exp(-0.5 * ((BINS - at) / self.wide) ** 2) for at in peaks) for peaks in self.peaks]
+        return np.array([bell / np.sum(bell) for bell in bells], np.float32)
 
 
 def two_rows() -> tuple[Layout, Ways]:
@@ -137,7 +133,7 @@ def ways_of(page: Page, layout: Layout, to_px: Callable[[NDArray[np.float64]], N
 
 
 @pytest.mark.parametrize("name", ["3x4+1R", "6x2", "12x1"])
-@pytest.mark.parametrize("wrong", [-0.8, 0.0, 0.8, 2.6])
+@pytest.mark.parametrize("wrong", [-0.8, 0.0, 0.8])
 @pytest.mark.parametrize("separator", ["none", "tick"])
 def test_the_network_that_comes_along_finds_where_time_begins(
     record: Record, name: str, separator: str, wrong: float
@@ -148,7 +144,7 @@ def test_the_network_that_comes_along_finds_where_time_begins(
     image, to_px = laid_flat(page)
     said = replace(layout, strips=tuple(replace(s, x=s.x + MARGIN - wrong) for s in layout.strips))
     shift = shift_of(image, said, ways_of(page, layout, to_px), borders.load())
-    assert shift.by / PX_PER_MM == pytest.approx(wrong, abs=0.05 if abs(wrong) < 1 else 0.1)  # mm; 2 ms
+    assert shift.by / PX_PER_MM == pytest.approx(wrong, abs=0.05)  # mm; 2 ms
     assert shift.error / PX_PER_MM < 0.1
 
 
