@@ -32,7 +32,7 @@ INNER = 10  # px that a border may lie further in than thought: from there on th
 BINS = (np.arange(2 * WIDE) + 0.5) / 2 - 0.5  # px in the patch, of which the network says how likely they are
 _STROKE = 1.0  # px: half the width of the lead's way, as it is drawn for the network
 # px that are searched on either side, and how finely. Further away, a sheet from elsewhere was led 2.6 mm astray.
-_REACH, _FINE = 11.0, 0.05
+_REACH, _FINE, _COARSE = 11.0, 0.05, 0.25
 _ONE = 1.5  # px about the likeliest place that are one with it
 _FLOOR = 0.01  # per px: how likely any place is, whatever the network says
 _LONGER = 0.5  # px, SD, by which all leads may look longer on both sides than they are
@@ -40,6 +40,9 @@ _AT_EDGE = 1.5  # mm from the photograph's edge in which leads are cut off, rath
 _USUAL, _RARE = 2.0, 0.01  # px, SD, by which leads begin elsewhere than thought; what any other place is worth
 _SURE = 0.6  # how likely the likeliest place must be: more than by what was thought before alone
 _TOGETHER = 0.3  # what the odds of one border are worth: those of one page err alike
+# Share by which a scale that no grid tells may be off, at most, and by which it must be to be worth mending; looks that
+# this takes, so that no border lies further from its place than is searched; and how much better borders must then fit.
+_MOST, _WORTH, _LOOKS, _CLEARLY = 0.025, 0.003, 11, 4.0
 
 
 class Shift(NamedTuple):
@@ -94,12 +97,8 @@ def timed(
         edge: as in segment.Ink: where the photograph ends on the right, leads need not. On the left that is not known:
             what ``view`` shows there counts.
     """
-    layout, kx, ky = calibration.layout, view.kx, view.ky
-    places = [
-        border
-        for border, strip in borders_of(layout, [_way(traced, strip.row, ky) for strip in layout.strips], kx)
-        if _AT_EDGE < border.x / kx < _last(edge, strip.y / layout.height) - _AT_EDGE
-    ]
+    layout, kx = calibration.layout, view.kx
+    places = _places(calibration, traced, view, edge)
     shift = later(view.image, places, network) if places else Shift(0.0, np.inf)
     if not np.isfinite(shift.error):
         return calibration, UNSEEN
@@ -108,6 +107,39 @@ def timed(
     notes = {**calibration.notes, "time": calibration.notes["time"] + moved}
     layout = replace(layout, strips=strips)
     return replace(calibration, layout=layout, settled=True, notes=notes), Shift(shift.by / kx, shift.error / kx)
+
+
+def stretched(calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Network) -> float:
+    """Share by which the page is longer than its scale says, if its borders say so clearly; else 0.
+
+    Where no grid is seen the rows' length makes the scale of time, and they may be worn, or begin with something else.
+    Arguments as for ``timed``.
+    """
+    places = _places(calibration, traced, view, edge)
+    if not places:
+        return 0.0
+    first = min(place.x for place in places)
+    shifts = np.arange(-_REACH, _REACH + _COARSE / 2, _COARSE)
+    looks = np.linspace(-_MOST, _MOST, _LOOKS)
+    near = np.linspace(-0.5, 0.5, 21) * (looks[1] - looks[0])
+    evidence = []
+    for by in looks:
+        there = [place._replace(x=first + (place.x - first) * (1 + by)) for place in places]
+        more = [near[:, None] * (place.x - first) for place in places]
+        evidence.append(_evidence(view.image, there, network, [shifts + px for px in more]).max(axis=1))
+    share, fit = np.add.outer(looks, near).ravel(), np.concatenate(evidence)
+    best, usual = int(fit.argmax()), float(fit[np.abs(share) < _WORTH].max())
+    return float(share[best]) if fit[best] > usual + _CLEARLY else 0.0
+
+
+def _places(calibration: Calibration, traced: Traced, view: Upright, edge: D | None) -> list[Border]:
+    """The borders of all strips that lie within the photograph."""
+    layout, kx, ky = calibration.layout, view.kx, view.ky
+    return [
+        border
+        for border, strip in borders_of(layout, [_way(traced, strip.row, ky) for strip in layout.strips], kx)
+        if _AT_EDGE < border.x / kx < _last(edge, strip.y / layout.height) - _AT_EDGE
+    ]
 
 
 def _way(traced: Traced, row: int, ky: float) -> Callable[[D], D]:
@@ -139,19 +171,26 @@ def later(image: U8, places: Sequence[Border], network: Network) -> Shift:
     Args:
         image: (H, W, 3) of the page, laid flat at the network's pitch.
     """
-    odds = network.odds(np.stack([stacked(*patch(image, *place)) for place in places]))
     shifts = np.arange(-_REACH, _REACH + _FINE / 2, _FINE)
     longer = np.linspace(-2 * _LONGER, 2 * _LONGER, 9)[:, None]
     total = np.log(np.exp(-0.5 * (shifts / _USUAL) ** 2) + _RARE) - 0.5 * (longer / _LONGER) ** 2
-    for place, each in zip(places, odds, strict=True):
-        at = within(place.x, place.x, place.inwards) + place.inwards * shifts - longer
-        total += _TOGETHER * np.log(np.interp(at, BINS, 2 * each) + _FLOOR)
+    total = total + _evidence(image, places, network, [shifts - place.inwards * longer for place in places])
     likely = np.exp(total - total.max()).sum(axis=0)
     likely /= likely.sum()
     near = np.abs(shifts - shifts[likely.argmax()]) < _ONE  # where there are two, the middle is neither
     middle = float(np.average(shifts[near], weights=likely[near]))
     error = float(np.sqrt(np.average((shifts[near] - middle) ** 2, weights=likely[near])))
     return Shift(middle, error if likely[near].sum() > _SURE else np.inf)
+
+
+def _evidence(image: U8, places: Sequence[Border], network: Network, later: Sequence[D]) -> D:
+    """How likely (logarithm) all borders are to lie ``later`` than their places: px, of each an array of one shape."""
+    odds = network.odds(np.stack([stacked(*patch(image, *place)) for place in places]))
+    total = np.zeros_like(later[0])
+    for place, each, px in zip(places, odds, later, strict=True):
+        at = within(place.x, place.x, place.inwards) + place.inwards * px
+        total += _TOGETHER * np.log(np.interp(at, BINS, 2 * each) + _FLOOR)
+    return total
 
 
 def within(border: float, thought: float, inwards: int) -> float:

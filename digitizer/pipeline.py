@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,12 +32,12 @@ from .gridless import without_grid
 from .laid import notes_of
 from .locate import Grid, GridNotFound, locate
 from .polish import about, lost, polish
-from .rectify import Upright, at_pitch, inside, rectify, turned
+from .rectify import Upright, at_pitch, inside, rectify, stretched, turned
 from .refine import Fit
 from .report import POOR
 from .segment import Ink, NoInk, segment
 from .strips import fit_strips
-from .trace import NoTrace, trace
+from .trace import NoTrace, Traced, trace
 from .tracks import FS, count_of, first_sample
 
 READERS = ("auto", "learned", "analytic")
@@ -46,6 +46,7 @@ _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
 _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
+_WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
 
@@ -149,6 +150,7 @@ def interpret(
     gain: float | None = None,
     name: str = "",
     alone: bool = True,
+    scaled: bool = False,
 ) -> Reading:
     """What an upright page says: its ink, told by its darkness and by what a network has seen, made signals.
 
@@ -157,6 +159,7 @@ def interpret(
         look: the same at the network's pitch, what it sees there, and the network that sees where leads begin; None:
             darkness alone.
         alone: whether darkness alone may be relied on where it says the same, or the network sees no traces.
+        scaled: the scale of time is not to be questioned, however little of a grid was seen.
     """
     if look is None:
         found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
@@ -176,7 +179,19 @@ def interpret(
         if gaps:
             own = network.joined(own, ink, seen, view.ky)
     try:
-        found = _found(own, view, speed, gain, timer)
+        rows = _followed(own, view, speed, gain)
+        if timer is not None and not scaled and grid.contrast < _WEAK:
+            share = borders.stretched(rows.calibration, rows.traced, view, own.edge, timer)
+            if share:
+                along, down = 1 + share, 1 + share * (grid.contrast == 0)  # one scale for both, if there is no grid
+                evidence = f"{grid.evidence}; {share:+.1%}, as is seen by where leads begin and end"
+                (kx, ky), upright = grid.px_per_mm, stretched(upright, along, down)
+                grid = replace(grid, px_per_mm=(kx * along, ky * down), evidence=evidence)
+                look = stretched(view, along, down), seen, timer
+                return interpret(
+                    image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
+                )
+        found = _fitted(own, view, rows, timer)
     except NoTrace:
         if not alone or hidden.any():  # what is written on a note would be read
             raise
@@ -238,13 +253,27 @@ class _Found:
         return [(strip.lead, round(strip.start, 1)) for strip in self.calibration.layout.strips]
 
 
-def _found(
-    ink: Ink, upright: Upright, speed: float | None, gain: float | None, timer: borders.Network | None = None
-) -> _Found:
-    """trace -> calibrate -> borders -> refine. ``timer``: sees where leads begin on a view at its pitch."""
-    kx, ky = upright.kx, upright.ky
-    traced = trace(ink.coverage, kx, ky, ink.drawn)
-    calibration, shift = calibrate(ink, traced, kx, ky, speed, gain), borders.UNSEEN
+class _Rows(NamedTuple):
+    """Rows that were followed, and what they say."""
+
+    traced: Traced
+    calibration: Calibration
+
+
+def _followed(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Rows:
+    """trace -> calibrate."""
+    traced = trace(ink.coverage, upright.kx, upright.ky, ink.drawn)
+    return _Rows(traced, calibrate(ink, traced, upright.kx, upright.ky, speed, gain))
+
+
+def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:
+    """trace -> calibrate -> refine, without looking at where leads begin."""
+    return _fitted(ink, upright, _followed(ink, upright, speed, gain), None)
+
+
+def _fitted(ink: Ink, upright: Upright, rows: _Rows, timer: borders.Network | None) -> _Found:
+    """borders -> refine. ``timer``: sees where leads begin on a view at its pitch."""
+    (traced, calibration), shift = rows, borders.UNSEEN
     if timer is not None:
         calibration, shift = borders.timed(calibration, traced, upright, ink.edge, timer)
     strips, fits, pen = fit_strips(ink, traced, calibration, upright)

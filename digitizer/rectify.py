@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -95,6 +95,14 @@ def _on_nodes(to_source: Callable[[D], D], size: tuple[int, int]) -> D:
     x, y = (np.arange(0, side + _NODES, _NODES) for side in size)
     grid = np.stack(np.meshgrid(x, y), axis=-1).astype(np.float64)
     return to_source(grid.reshape(-1, 2)).reshape(grid.shape)
+
+
+def stretched(upright: Upright, x: float, y: float) -> Upright:
+    """The same view, of a sheet that is so many times larger along and down than thought."""
+    to_mm = Homography.affine(1 / x, 0, 0, 0, 1 / y, 0)
+    return replace(
+        upright, kx=upright.kx * x, ky=upright.ky * y, px_to_mm=Homography(to_mm.matrix @ upright.px_to_mm.matrix)
+    )
 
 
 def inside(upright: Upright, size: tuple[int, int]) -> B:
