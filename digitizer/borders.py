@@ -110,26 +110,12 @@ def timed(
 
 
 def stretched(calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Network) -> float:
-    """Share by which the page is longer than its scale says, if its borders say so clearly; else 0.
+    """Share by which the page is longer than its scale says, as its borders have it. Arguments as for ``timed``.
 
     Where no grid is seen the rows' length makes the scale of time, and they may be worn, or begin with something else.
-    Arguments as for ``timed``.
     """
     places = _places(calibration, traced, view, edge)
-    if not places:
-        return 0.0
-    first = min(place.x for place in places)
-    shifts = np.arange(-_REACH, _REACH + _COARSE / 2, _COARSE)
-    looks = np.linspace(-_MOST, _MOST, _LOOKS)
-    near = np.linspace(-0.5, 0.5, 21) * (looks[1] - looks[0])
-    evidence = []
-    for by in looks:
-        there = [place._replace(x=first + (place.x - first) * (1 + by)) for place in places]
-        more = [near[:, None] * (place.x - first) for place in places]
-        evidence.append(_evidence(view.image, there, network, [shifts + px for px in more]).max(axis=1))
-    share, fit = np.add.outer(looks, near).ravel(), np.concatenate(evidence)
-    best, usual = int(fit.argmax()), float(fit[np.abs(share) < _WORTH].max())
-    return float(share[best]) if fit[best] > usual + _CLEARLY else 0.0
+    return longer(view.image, places, network) if places else 0.0
 
 
 def _places(calibration: Calibration, traced: Traced, view: Upright, edge: D | None) -> list[Border]:
@@ -183,11 +169,27 @@ def later(image: U8, places: Sequence[Border], network: Network) -> Shift:
     return Shift(middle, error if likely[near].sum() > _SURE else np.inf)
 
 
-def _evidence(image: U8, places: Sequence[Border], network: Network, later: Sequence[D]) -> D:
-    """How likely (logarithm) all borders are to lie ``later`` than their places: px, of each an array of one shape."""
+def longer(image: U8, places: Sequence[Border], network: Network) -> float:
+    """Share by which all places are further apart than thought, if they say so clearly; else 0. As for ``later``."""
+    first = min(place.x for place in places)
+    shifts = np.arange(-_REACH, _REACH + _COARSE / 2, _COARSE)
+    looks = np.linspace(-_MOST, _MOST, _LOOKS)
+    near = np.linspace(-0.5, 0.5, 21) * (looks[1] - looks[0])
+    evidence = []
+    for by in looks:
+        there = [place._replace(x=first + (place.x - first) * (1 + by)) for place in places]
+        further = [shifts + near[:, None] * (place.x - first) for place in places]
+        evidence.append(_evidence(image, there, network, further).max(axis=1))
+    share, fit = np.add.outer(looks, near).ravel(), np.concatenate(evidence)
+    best, usual = int(fit.argmax()), float(fit[np.abs(share) < _WORTH].max())
+    return float(share[best]) if fit[best] > usual + _CLEARLY else 0.0
+
+
+def _evidence(image: U8, places: Sequence[Border], network: Network, further: Sequence[D]) -> D:
+    """How likely (logarithm) all borders are to lie ``further`` right than thought: px, for each an array alike."""
     odds = network.odds(np.stack([stacked(*patch(image, *place)) for place in places]))
-    total = np.zeros_like(later[0])
-    for place, each, px in zip(places, odds, later, strict=True):
+    total = np.zeros_like(further[0])
+    for place, each, px in zip(places, odds, further, strict=True):
         at = within(place.x, place.x, place.inwards) + place.inwards * px
         total += _TOGETHER * np.log(np.interp(at, BINS, 2 * each) + _FLOOR)
     return total

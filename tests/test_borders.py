@@ -13,12 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 import digitizer
-from digitizer import borders
+from digitizer import borders, network
 from digitizer.borders import BINS, HIGH, INNER, WIDE, borders_of, later, patch, within
+from digitizer.locate import Grid
+from digitizer.metrics import score
 from digitizer.network import PX_PER_MM, WEIGHTS
 from digitizer.patches import MARGIN, Mixture, laid_flat
+from digitizer.pipeline import interpret
+from digitizer.rectify import Upright, stretched
 from digitizer.tracks import FS
-from ecg_image_kit import Layout, Page, Record, Style, UsageError, open_source, render
+from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Style, UsageError, open_source, render
+from ecg_image_kit.warp import Chain, Homography
 
 F32 = NDArray[np.float32]
 Ways = list[Callable[[NDArray[np.float64]], NDArray[np.float64]]]
@@ -57,6 +62,42 @@ def seen_at(layout: Layout, by: float, longer: float = 0.0) -> list[list[float]]
     """Where borders are seen if all lies ``by`` px further right, and rows are ``longer`` px longer on both sides."""
     every = [border for border, _ in borders_of(layout, two_rows()[1], PX_PER_MM)]
     return [[within(b.x + by - b.inwards * longer, b.x, b.inwards)] for b in every]
+
+
+class Knows(borders.Network):
+    """A network that sees every border ``at`` its px, on an image whose colours number its columns."""
+
+    def __init__(self, at: list[float], inwards: list[int]) -> None:
+        self.at, self.inwards = at, inwards
+        self.image = np.zeros((200, 2400, 3), np.uint8)
+        self.image[..., 0], self.image[..., 1] = np.divmod(np.arange(2400), 256)
+
+    def odds(self, patches: F32) -> F32:
+        middle = np.round(patches[:, :2, 0, WIDE // 2] * 255).astype(int) @ np.array([256, 1])
+        peaks = WIDE // 2 + np.array(self.inwards) * (np.array(self.at) - middle)
+        bells = np.exp(-0.5 * ((BINS - peaks[:, None]) / 0.3) ** 2) + 1e-3
+        return np.asarray(bells / bells.sum(axis=1, keepdims=True), np.float32)
+
+
+@pytest.mark.parametrize("share", [-0.02, 0.012, 0.0, 0.001])
+def test_a_scale_that_is_off_is_seen_by_borders_that_lie_further_and_further_away(share: float) -> None:
+    layout = Layout.for_record(Record(STANDARD_LEADS, np.zeros((12, 5000), np.float32), FS), "3x4")
+    flat: Ways = [lambda x: np.full(x.shape, 100.0)] * 12
+    every = [border for border, _ in borders_of(layout, flat, PX_PER_MM)]
+    first = min(b.x for b in every)
+    network = Knows([b.x + 3.0 + (b.x - first) * share for b in every], [b.inwards for b in every])
+    found = borders.longer(network.image, every, network)
+    assert found == pytest.approx(share if abs(share) > 0.003 else 0.0, abs=0.0005)
+
+
+def test_a_scale_is_left_alone_if_few_borders_speak_for_another() -> None:
+    layout = Layout.for_record(Record(("I", "II", "III"), np.zeros((3, 5000), np.float32), FS), "3x1")
+    flat: Ways = [lambda x: np.full(x.shape, 100.0)] * 3
+    every = [border for border, _ in borders_of(layout, flat, PX_PER_MM)]
+    at = [b.x for b in every]
+    at[1] += 24.0  # one row is worn
+    network = Knows(at, [b.inwards for b in every])
+    assert borders.longer(network.image, every, network) == 0.0
 
 
 @pytest.mark.parametrize("by", [-2.0, -0.4, 0.0, 2.25])
@@ -258,3 +299,17 @@ def test_wrong_numbers_are_refused(wrong: list[str], capsys: pytest.CaptureFixtu
     fb = pytest.importorskip("digitizer.fit_borders", exc_type=ImportError)
     assert fb.main(wrong) == 2
     assert "expected more than 0, 1 or more" in capsys.readouterr().err
+
+
+def test_a_page_whose_scale_no_grid_tells_is_read_at_the_one_that_its_borders_have(record: Record) -> None:
+    page = render(record, Layout.for_record(record, "3x4"), Style(), 200)
+    flat, _ = laid_flat(page)
+    to_sheet = Homography.affine(1 / PX_PER_MM, 0, -MARGIN, 0, 1 / PX_PER_MM, -MARGIN)
+    view = Upright(flat, PX_PER_MM, PX_PER_MM, Chain((to_sheet, *page.mm_to_px.warps)), to_sheet)
+    small = stretched(view, 0.986, 0.986)  # taken for smaller than it is
+    grid = Grid(small.px_to_mm, (0.986 * page.px_per_mm,) * 2, 0.0, 0.0, "no grid is seen", 0.0)
+    reading = interpret(page.image, grid, small, (small, network.load().see(flat), borders.load()))
+    found = reading.notes["grid"]
+    assert "+1.4%" in found["evidence"]
+    assert found["px_per_mm"] == pytest.approx([page.px_per_mm] * 2, rel=0.001)
+    assert score(page.record(), reading.record, ("plain",)).value("plain") > 18.0
