@@ -126,7 +126,10 @@ def generate(
                 if progress:
                     progress(result.rows)
     finally:
-        _write_manifest(out / MANIFEST, rows)
+        if rows:
+            _write_manifest(out / MANIFEST, rows)
+        elif not _finished(config, out):
+            (out / SETTINGS).unlink(missing_ok=True)  # or it would stand in the way of what was meant
     if not rows:
         raise UsageError(f"source {config.src!r} has no records. Check --src, --root, --filter and --ids.")
     if config.export and made + kept:

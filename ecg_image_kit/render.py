@@ -203,7 +203,7 @@ def render(record: Record, layout: Layout | None = None, style: Style | None = N
     _separators(ink, layout, style, k)
 
     writing = ink if style.text_ink == style.ink else np.zeros(shape, np.uint8)
-    labels = _labels(layout, style)
+    labels = _labels(layout, style, record.duration)
     taken = [_extent(item) for item in labels] + [_rectangle(box.outline) for box in boxes] + _tall(layout, traces)
     code = _code(layout, style, taken)
     texts = labels + _page_texts(record, layout, style, taken + ([code.quiet] if code else []))
@@ -323,7 +323,8 @@ def _coverage(starts: ArrayLike, stops: ArrayLike, k: float, n: int) -> D:
     return np.clip(np.cumsum(out)[:n], 0, 1)
 
 
-def _labels(layout: Layout, style: Style) -> list[text.Text]:
+def _labels(layout: Layout, style: Style, duration: float) -> list[text.Text]:
+    """The leads' names, but for windows after the end of a record of ``duration`` s: nothing is printed there."""
     if style.label == "none":
         return []
     first = min(strip.x for strip in layout.strips)
@@ -332,6 +333,8 @@ def _labels(layout: Layout, style: Style) -> list[text.Text]:
     up = min(layout.row_height * 0.36, 12.0)
     items = []
     for strip in layout.strips:
+        if strip.start >= duration:
+            continue
         above = text.Text(
             strip.lead, strip.x + style.label_x, strip.y - up, style.label_size, style.label_font, "ls",
             style.label_bold, style.label_box, "label",

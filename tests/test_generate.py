@@ -261,6 +261,14 @@ def test_nothing_to_print_is_an_error(tmp_path: Path) -> None:
         generate(small(out=tmp_path), source=memory())
 
 
+def test_nothing_to_print_leaves_the_folder_to_what_was_meant(tmp_path: Path) -> None:
+    wrong = Config(src="samples", ids="99", dpi=60.0, out=str(tmp_path))
+    with pytest.raises(UsageError, match="ids 99 removed 16"):
+        generate(wrong)
+    assert not list(tmp_path.iterdir())
+    assert generate(replace(wrong, ids="1")).made == 1
+
+
 def test_stems_are_unique_and_safe() -> None:
     names = ["x", "x_01", "a/b.hea", "a_b", "A_B.csv", "../../etc", "r.1", "r_02", "r", "", "manifest", "Müller 7"]
     found = list(items(Config(), Memory(dict.fromkeys(names))))

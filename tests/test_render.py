@@ -300,6 +300,13 @@ def test_every_option_shows_and_leaves_the_truth(change: dict[str, Any]) -> None
         np.testing.assert_array_equal(before.px(a), after.px(b))
 
 
+def test_leads_that_begin_after_the_record_ended_have_no_name() -> None:
+    record = ecg(seconds=4.0)
+    page = render(record, Layout.for_record(record, "3x4"), Style(header="none"), 100)
+    names = {box.text for box in page.boxes if box.kind == "label"}
+    assert names == set(STANDARD_LEADS[:6])  # columns begin at 0, 2.5, 5 and 7.5 s
+
+
 def test_labels_name_their_strips() -> None:
     page = render(ecg(), Layout.named("3x4+1R"), Style(), 100)
     assert texts(page, "label") == [strip.lead for strip in page.layout.strips]
