@@ -30,7 +30,8 @@ examples:
   ecg-digitize 'pages/*.png' -o read --gain 5 --px-per-mm 7.87
       what is known about the pages need not be read from them
 
-Images are png, jpg, tif (of several pages, too), bmp, webp, gif, and with pip install '.[formats]' heic and pdf.
+Images are png, jpg, tif (of several pages, too), bmp, webp, gif; and heic and pdf, with
+pip install 'ecg-image-kit[formats]'.
 What could not be read is an empty cell in csv, NaN in npz, an invalid sample in wfdb, padding in dicom.
 
 exit status: 0 all read, 1 some page could not be read or found, 2 wrong request, 130 interrupted
@@ -134,6 +135,10 @@ def _job(options: argparse.Namespace) -> Digitize:
         raise UsageError(
             f"--weights {options.weights}: no reader.onnx there; expected the folder of a trained network."
         )
+    if options.weights:
+        from .network import load
+
+        load(options.weights)  # what is wrong with it is said once, not of every page
     if options.fill and not {"json", "html"} & set(write):
         raise UsageError("--fill without json or html in --write; expected one of them, to say what was filled.")
     if "dicom" in write:

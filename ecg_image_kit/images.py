@@ -105,7 +105,7 @@ def _package(module: str, path: Path) -> Any:
         return importlib.import_module(module)
     except ImportError:
         name = module.partition(".")[0].replace("_", "-")
-        raise PageError(f"{path}: reading it needs {name}: pip install '.[formats]' in the toolbox's folder.") from None
+        raise PageError(f"{path}: reading it needs {name}: pip install 'ecg-image-kit[formats]'") from None
 
 
 # Images

@@ -19,6 +19,7 @@ import pytest
 from digitizer.batch import Digitize, Result, Task
 from digitizer.cli import main, parser
 from digitizer.metrics import score
+from digitizer.network import WEIGHTS
 from digitizer.pipeline import READERS, Reading
 from ecg_image_kit import Layout, Page, Style, open_source, render
 from ecg_image_kit.page import read_image
@@ -281,6 +282,13 @@ def test_truth_is_never_overwritten(tmp_path: Path, page: Page, quick: list[Path
     assert (tmp_path / "page.hea").read_bytes() == before["page.hea"]
     assert not quick
     assert main([str(tmp_path), "--write", KINDS, "-o", str(tmp_path / "out"), "--quiet"]) == 0
+
+
+def test_a_broken_network_is_refused_once(image: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "reader.onnx").write_text("no network")
+    assert "reader.json cannot be read" in refused(capsys, image, image, "--weights", tmp_path)
+    shutil.copy(WEIGHTS / "reader.json", tmp_path)
+    assert "cannot be loaded" in refused(capsys, image, image, "--weights", tmp_path)
 
 
 @pytest.mark.parametrize(

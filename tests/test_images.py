@@ -235,6 +235,6 @@ def test_a_missing_package_is_named(
 ) -> None:
     (tmp_path / name).write_bytes(start)
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
-    with pytest.raises(PageError, match=rf"{name}: reading it needs {package}: pip install '.\[formats\]'"):
+    with pytest.raises(PageError, match=rf"{name}: reading it needs {package}: pip install 'ecg-image-kit\[formats\]'"):
         read_image(tmp_path / name)
     assert count_pages(tmp_path / name) == 1
