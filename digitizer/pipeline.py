@@ -24,7 +24,7 @@ from ecg_image_kit.page import Page, Trace
 from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
 
-from . import borders, network, trust
+from . import borders, network, nudges, trust
 from .arrays import U8, B, stretches
 from .calibrate import Calibration, calibrate
 from .flatten import flatten
@@ -83,6 +83,16 @@ class Reading:
         return save(self, Path(stem), write)
 
 
+class Look(NamedTuple):
+    """A page at the networks' pitch, and what the first of them sees there; those that see where leads begin, and how
+    far beside their fits they run."""
+
+    view: Upright
+    seen: network.Seen
+    timer: borders.Network | None = None
+    nudger: nudges.Network | None = None
+
+
 def read(
     image: NDArray[np.uint8] | str | os.PathLike[str],
     *,
@@ -135,7 +145,7 @@ def read(
             raise
         grid, upright = without_grid(image, net)
     upright, view, seen = _looked_at(image, upright, net)
-    look = view, seen, borders.load(folder, threads)
+    look = Look(view, seen, borders.load(folder, threads), nudges.load(folder, threads))
     return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=reader == "auto")
 
 
@@ -143,7 +153,7 @@ def interpret(
     image: U8,
     grid: Grid,
     upright: Upright,
-    look: tuple[Upright, network.Seen, borders.Network | None] | None,
+    look: Look | None,
     *,
     fs: float = FS,
     speed: float | None = None,
@@ -156,15 +166,14 @@ def interpret(
 
     Args:
         image: the photograph that ``upright`` is a view of.
-        look: the same at the network's pitch, what it sees there, and the network that sees where leads begin; None:
-            darkness alone.
+        look: what the networks see of it; None: darkness alone.
         alone: whether darkness alone may be relied on where it says the same, or the network sees no traces.
         scaled: the scale of time is not to be questioned, however little of a grid was seen.
     """
     if look is None:
         found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
-    view, seen, timer = look
+    view, seen, timer, nudger = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
     own, ink = network.ink_of(seen, view.kx, view.ky), None
@@ -187,7 +196,7 @@ def interpret(
                 evidence = f"{grid.evidence}; {share:+.1%}, as is seen by where leads begin and end"
                 (kx, ky), upright = grid.px_per_mm, stretched(upright, along, down)
                 grid = replace(grid, px_per_mm=(kx * along, ky * down), evidence=evidence)
-                look = stretched(view, along, down), seen, timer
+                look = look._replace(view=stretched(view, along, down))
                 return interpret(
                     image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
                 )
@@ -197,7 +206,7 @@ def interpret(
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
     if ink is not None:
-        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
+        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed, nudger)
         found, view = _Found(calibration, fits, pen), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):

@@ -19,7 +19,7 @@ from digitizer.locate import Grid
 from digitizer.metrics import score
 from digitizer.network import PX_PER_MM, WEIGHTS
 from digitizer.patches import MARGIN, Mixture, laid_flat
-from digitizer.pipeline import interpret
+from digitizer.pipeline import Look, interpret
 from digitizer.rectify import Upright, stretched
 from digitizer.tracks import FS
 from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Style, UsageError, open_source, render
@@ -250,6 +250,7 @@ def test_pages_to_learn_from_tell_nothing_by_where_else_things_stand(record: Rec
 
 def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: Record) -> None:
     fb = pytest.importorskip("digitizer.fit_borders", exc_type=ImportError)
+    fitting = pytest.importorskip("digitizer.fitting", exc_type=ImportError)
     import torch
 
     pages = Mixture(recipes=(("clean", 1.0),), dpi=(150.0, 150.0), loose=0.5)
@@ -261,14 +262,14 @@ def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: R
     patches, at = (torch.stack(part) for part in zip(*looks, strict=True))
     threads = torch.get_num_threads()
     try:
-        net, steps = fb.train(config)
+        net, steps = fitting.train(fb.Borders(config.widths), config, fb.examples, fb.loss_of)
     finally:
         torch.set_num_threads(threads)
     untrained = fb.Borders(config.widths).eval()
     with torch.no_grad():
         before, after = (float(fb.loss_of(each(patches), at, 0.35)) for each in (untrained, net))
     assert steps > 10 and after < before - 0.3
-    told = json.loads(fb.export(net, tmp_path, {"data": "made up"}).read_text("utf-8"))
+    told = json.loads(fitting.write(net, fb.KIND, tmp_path, {"data": "made up"}).read_text("utf-8"))
     assert (
         told["data"] == "made up"
         and told["sha256"] == hashlib.sha256((tmp_path / "borders.onnx").read_bytes()).hexdigest()
@@ -308,7 +309,7 @@ def test_a_page_whose_scale_no_grid_tells_is_read_at_the_one_that_its_borders_ha
     view = Upright(flat, PX_PER_MM, PX_PER_MM, Chain((to_sheet, *page.mm_to_px.warps)), to_sheet)
     small = stretched(view, 0.986, 0.986)  # taken for smaller than it is
     grid = Grid(small.px_to_mm, (0.986 * page.px_per_mm,) * 2, 0.0, 0.0, "no grid is seen", 0.0)
-    reading = interpret(page.image, grid, small, (small, network.load().see(flat), borders.load()))
+    reading = interpret(page.image, grid, small, Look(small, network.load().see(flat), borders.load()))
     found = reading.notes["grid"]
     assert "+1.4%" in found["evidence"]
     assert found["px_per_mm"] == pytest.approx([page.px_per_mm] * 2, rel=0.001)

@@ -21,7 +21,7 @@ PACKAGES = ("ecg_image_kit", "digitizer", "synth")
 # Modules that may import torch: networks, and what trains them.
 TRAINING = (
     "train.py", "model.py", "export.py", "wavegan.py", "pulse2pulse.py", "image_gan.py", "fit_encoder.py",
-    "fit_borders.py",
+    "fit_borders.py", "fit_nudges.py", "fitting.py",
 )  # fmt: skip
 COMMANDS = {"ecg-image-gen": "ecg_image_kit.cli", "ecg-digitize": "digitizer.cli"}
 MODULES = {
@@ -154,7 +154,8 @@ def test_what_needs_torch_says_so() -> None:
 import runpy, sys
 sys.modules["torch"] = None
 for name in (
-    "digitizer.train", "digitizer.export", "digitizer.fit_borders", "synth.train", "synth.export", "synth.fit_encoder",
+    "digitizer.train", "digitizer.export", "digitizer.fit_borders", "digitizer.fit_nudges", "synth.train",
+    "synth.export", "synth.fit_encoder",
 ):
     try:
         runpy.run_module(name, run_name="__main__")
@@ -167,7 +168,7 @@ except ModuleNotFoundError as error:
 """
     lines = run(code).splitlines()
     hint = "this needs torch; install it with pip install 'ecg-image-kit[train]'"
-    assert lines == [f"error: {hint}"] * 6 + [f"{hint} torch"]
+    assert lines == [f"error: {hint}"] * 7 + [f"{hint} torch"]
 
 
 def test_every_package_is_installed() -> None:

@@ -1,0 +1,123 @@
+"""nudges: how far beside its fit a trace runs, as a small network sees it.
+
+The reader draws traces to a fifth of a pixel, and a fit to ink that is blurred, printed over, or black and white does
+no better. A small network looks along each fitted trace, at the page across it, and says how likely every quarter of a
+pixel on either side is where the trace really runs. It sees colours, the grid, and how the traces of this page look;
+the fit only tells it which trace is meant.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ecg_image_kit.raster import draw_graph
+
+from .arrays import I64, U8, D, F
+from .network import WEIGHTS, session_of
+
+HIGH, _TAP = 24, 0.6  # places across a trace that are looked at, px apart
+BINS = np.arange(-16, 17) / 4  # px across, of which the network says how likely they are
+_FINE = 0.8  # px along a trace between places, at most
+_STROKE = 2.0  # px, width of what is drawn of the traces for the network
+_LONG = 4096  # places that are looked at at once
+_STEEPEST = 0.05  # cosine, of what is taken for the direction of a trace
+
+
+class Places(NamedTuple):
+    """Along a trace: px ``x``, ``y``, the sine and cosine of its direction, and which of them are its samples."""
+
+    x: D
+    y: D
+    sine: D
+    cosine: D
+    samples: I64
+
+    def part(self, part: slice) -> Places:
+        """Some of the places; which of them are samples is no longer known."""
+        return Places(self.x[part], self.y[part], self.sine[part], self.cosine[part], self.samples[:0])
+
+
+class Network:
+    """The trained network."""
+
+    def __init__(self, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
+        remedy = "Expected what python -m digitizer.fit_nudges writes."
+        self.session = session_of(Path(folder) / "nudges.onnx", threads, remedy)
+
+    def odds(self, looks: F) -> F:
+        """(N, bins, L) probabilities for (N, 5, HIGH, L) looks."""
+        (found,) = self.session.run(None, {"looks": looks})
+        return np.asarray(found, np.float32)
+
+
+def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network | None:
+    """The network of a folder, else the one that comes along, once per process; None in a copy without weights."""
+    for place in (Path(folder), WEIGHTS):
+        if (place / "nudges.onnx").is_file():
+            return _loaded(os.fspath(place), threads)
+    return None
+
+
+_loaded = lru_cache(maxsize=2)(Network)
+
+
+def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Network) -> list[D]:
+    """The samples' px y, where the network sees them.
+
+    Args:
+        image: (H, W, 3) of the page laid flat at the network's pitch.
+        x, y: of every trace, px (samples,), finite.
+    """
+    drawn = drawing(image.shape[:2], x, y)
+    out = []
+    for px, py in zip(x, y, strict=True):
+        at = places_of(px, py)
+        looks = looked(image, drawn, at)
+        odds = network.odds(looks[None])[0]
+        beside = BINS @ odds
+        out.append(py + (beside / at.cosine)[at.samples])
+    return out
+
+
+def drawing(shape: tuple[int, int], x: Sequence[D], y: Sequence[D]) -> U8:
+    """(H, W) of all traces."""
+    drawn = np.zeros(shape, np.uint8)
+    for px, py in zip(x, y, strict=True):
+        draw_graph(drawn, px, py, _STROKE)
+    return drawn
+
+
+def places_of(x: D, y: D) -> Places:
+    """Places along a trace of (N,) samples: these, and between them where it is steep."""
+    length = np.hypot(np.diff(x), np.diff(y))
+    parts = np.maximum(1, np.ceil(length / _FINE)).astype(np.int64)
+    samples = np.concatenate([[0], np.cumsum(parts)])
+    at = np.interp(np.arange(samples[-1] + 1), samples, np.arange(x.size))
+    px, py = np.interp(at, np.arange(x.size), x), np.interp(at, np.arange(x.size), y)
+    way = np.concatenate([[0.0], np.cumsum(length)])
+    arc = np.interp(at, np.arange(x.size), way)
+    after, before = np.minimum(arc + _FINE, way[-1]), np.maximum(arc - _FINE, 0.0)
+    dx, dy = (np.interp(after, way, v) - np.interp(before, way, v) for v in (x, y))
+    far = np.maximum(np.hypot(dx, dy), 1e-6)
+    cosine = np.maximum(dx / far, _STEEPEST)
+    return Places(px, py, dy / far, cosine, samples)
+
+
+def looked(image: U8, drawn: U8, at: Places) -> F:
+    """(5, HIGH, places) float32: RGB across the trace, what is ``drawn`` of all traces there, and its direction."""
+    across = (np.arange(HIGH) - (HIGH - 1) / 2)[:, None] * _TAP
+    x, y = (at.x - across * at.sine).astype(np.float32), (at.y + across * at.cosine).astype(np.float32)
+    parts = []
+    for part in (image, drawn):
+        pieces = (slice(k, k + _LONG) for k in range(0, at.x.size, _LONG))
+        seen = [cv2.remap(part, x[:, k], y[:, k], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for k in pieces]
+        parts.append(np.concatenate(seen, axis=1).reshape(HIGH, at.x.size, -1).transpose(2, 0, 1))
+    look = np.concatenate(parts).astype(np.float32) / np.float32(255)
+    return np.concatenate([look, np.broadcast_to(at.sine.astype(np.float32), (1, HIGH, at.x.size))])
