@@ -19,7 +19,7 @@ import numpy as np
 
 from ecg_image_kit.raster import draw_graph
 
-from .arrays import I64, U8, D, F
+from .arrays import I64, U8, D, F, smoothed
 from .network import WEIGHTS, session_of
 
 HIGH, _TAP = 24, 0.6  # places across a trace that are looked at, px apart
@@ -27,6 +27,8 @@ BINS = np.arange(-16, 17) / 4  # px across, of which the network says how likely
 _FINE = 0.8  # px along a trace between places, at most
 _STROKE = 2.0  # px, width of what is drawn of the traces for the network
 _LONG = 4096  # places that are looked at at once
+_TIMES = 2  # the second time it looks from where it said the first time
+_SHARE, _APART = 0.15, 0.4  # of each neighbour, of samples so many px apart: see polish
 _STEEPEST = 0.05  # cosine, of what is taken for the direction of a trace
 
 
@@ -75,15 +77,15 @@ def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Network) -> list[
         image: (H, W, 3) of the page laid flat at the network's pitch.
         x, y: of every trace, px (samples,), finite.
     """
-    drawn = drawing(image.shape[:2], x, y)
-    out = []
-    for px, py in zip(x, y, strict=True):
-        at = places_of(px, py)
-        looks = looked(image, drawn, at)
-        odds = network.odds(looks[None])[0]
-        beside = BINS @ odds
-        out.append(py + (beside / at.cosine)[at.samples])
-    return out
+    y = list(y)
+    for _ in range(_TIMES):
+        drawn = drawing(image.shape[:2], x, y)
+        for k, (px, py) in enumerate(zip(x, y, strict=True)):
+            at = places_of(px, py)
+            beside = BINS @ network.odds(looked(image, drawn, at)[None])[0]
+            share = _SHARE * min(1.0, (_APART * (px.size - 1) / (px[-1] - px[0])) ** 2)
+            y[k] = smoothed(py + (beside / at.cosine)[at.samples], share)
+    return y
 
 
 def drawing(shape: tuple[int, int], x: Sequence[D], y: Sequence[D]) -> U8:

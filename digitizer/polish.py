@@ -15,7 +15,7 @@ import numpy as np
 from ecg_image_kit.layout import Strip
 
 from . import nudges, refine
-from .arrays import D
+from .arrays import D, smoothed
 from .begins import all_begun
 from .borders import Shift
 from .calibrate import Calibration
@@ -97,18 +97,12 @@ def polish(
     found = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), found, pen, scale)
     if nudger is not None and not crisp:
         x = [((c.x0 + c.step * np.arange(c.y.size)) / kx - right) * view.kx for c in curves]
-        y = [np.asarray((fit.y / ky - down) * view.ky, np.float64) for fit in found]
+        y: list[D] = [(fit.y / ky - down) * view.ky for fit in found]
         y = nudges.nudged(view.image, x, y, nudger)
         found = [replace(fit, y=(at / view.ky + down) * ky) for fit, at in zip(found, y, strict=True)]
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen
-
-
-def smoothed(y: D, share: float) -> D:
-    """(N,) samples, with that ``share`` of each neighbour in them."""
-    z = np.concatenate([y[:1], y, y[-1:]])
-    return np.asarray((1 - 2 * share) * y + share * (z[:-2] + z[2:]), np.float64)
 
 
 def about(

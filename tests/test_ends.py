@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from digitizer.arrays import smoothed
 from digitizer.curves import Curve, curve
 from digitizer.ends import later
-from digitizer.polish import smoothed
 from ecg_image_kit import raster
 from ecg_image_kit.layout import Strip
 
