@@ -96,9 +96,8 @@ def polish(
     # Not held: the stroke is no more than a guess.
     found = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), found, pen, scale)
     if nudger is not None and not crisp:
-        x = [((c.x0 + c.step * np.arange(c.y.size)) / kx - right) * view.kx for c in curves]
-        y: list[D] = [(fit.y / ky - down) * view.ky for fit in found]
-        y = nudges.nudged(view.image, x, y, nudger)
+        x: list[D] = [((c.x0 + c.step * np.arange(c.y.size, dtype=np.float64)) / kx - right) * view.kx for c in curves]
+        y = nudges.nudged(view.image, x, [(fit.y / ky - down) * view.ky for fit in found], nudger)
         found = [replace(fit, y=(at / view.ky + down) * ky) for fit, at in zip(found, y, strict=True)]
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
