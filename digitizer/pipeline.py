@@ -38,7 +38,7 @@ from .report import POOR
 from .segment import Ink, NoInk, segment
 from .strips import fit_strips
 from .trace import NoTrace, Traced, trace
-from .tracks import FS, count_of, first_sample
+from .tracks import FS, count_of, first_sample, first_x
 
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
@@ -47,6 +47,8 @@ _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
+# RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px.
+_AS_DRAWN = 0.05
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
 
@@ -205,9 +207,10 @@ def interpret(
         if not alone or hidden.any():  # what is written on a note would be read
             raise
         return interpret(image, grid, upright, None, fs=fs, speed=speed, gain=gain, name=name)
+    fitted, how = view, "learned"
     if ink is not None:
-        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed, nudger)
-        found, view = _Found(calibration, fits, pen), upright
+        calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
+        found, fitted = _Found(calibration, fits, pen), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
@@ -215,8 +218,29 @@ def interpret(
                 near = network.narrowed(ink, own)
                 near = about(ink, near, layout.strips, fits, pen, upright.kx, layout.speed)
                 if _is_better(plain, found, near, upright, grid.straightened):
-                    return _reading(image, name, fs, grid, upright, plain, "analytic")
-    return _reading(image, name, fs, grid, view, found, "learned")
+                    found, how = plain, "analytic"
+    if nudger is not None and found.residual > _AS_DRAWN:
+        found = _nudged(found, fitted, view, nudger)
+    return _reading(image, name, fs, grid, fitted, found, how)
+
+
+def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: nudges.Network) -> _Found:
+    """The fits, which are in px of ``fitted``, moved to where traces are seen on ``view`` of the same page."""
+    layout = found.calibration.layout
+    scale = np.array([[fitted.kx, view.kx], [fitted.ky, view.ky]])
+    down = (
+        0.5 / scale[:, 1] - 0.5 / scale[:, 0]
+    )  # mm: both have the same corner, and (0, 0) mm in their first px's middle
+    read = [k for k, fit in enumerate(found.fits) if np.isfinite(fit.y).all()]
+    x, y = [], []
+    for k in read:
+        along = np.arange(found.fits[k].y.size) * layout.speed / FS
+        x.append((first_x(layout.strips[k], layout.speed, 1.0) + along - off[0]) * view.kx)
+        y.append((found.fits[k].y / fitted.ky - off[1]) * view.ky)
+    fits = list(found.fits)
+    for k, seen in zip(read, nudges.nudged(view.image, x, y, nudger), strict=True):
+        fits[k] = replace(fits[k], y=(seen / view.ky + off[1]) * fitted.ky)
+    return replace(found, fits=fits)
 
 
 def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright, straightened: bool) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ecg_image_kit.layout import Strip
 
-from . import nudges, refine
-from .arrays import D, smoothed
+from . import refine
+from .arrays import smoothed
 from .begins import all_begun
 from .borders import Shift
 from .calibrate import Calibration
@@ -42,7 +42,7 @@ _FAR = 2.5  # px by which the edges of the ink may be elsewhere than where the c
 
 def polish(
     ink: Ink, calibration: Calibration, fits: list[refine.Fit], view: Upright, upright: Upright, gaps: bool,
-    timed: Shift, nudger: nudges.Network | None = None,
+    timed: Shift,
 ) -> tuple[Calibration, list[refine.Fit], float]:  # fmt: skip
     """Fits to the page's own ``ink``, which is that of ``upright``.
 
@@ -50,7 +50,6 @@ def polish(
         calibration, fits: read from the network's drawing in ``view``, the same view at another pitch.
         gaps: whether those of the drawing may be closed along ``ink``: not if grid and traces are equally dark.
         timed: mm by which ``calibration`` was moved to where leads are seen to begin.
-        nudger: sees on ``view`` how far beside a fit a trace runs.
 
     Returns:
         Calibration in mm of ``upright``, fits in its px, and the pen's width, px.
@@ -95,10 +94,6 @@ def polish(
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     # Not held: the stroke is no more than a guess.
     found = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), found, pen, scale)
-    if nudger is not None and not crisp:
-        x: list[D] = [((c.x0 + c.step * np.arange(c.y.size, dtype=np.float64)) / kx - right) * view.kx for c in curves]
-        y = nudges.nudged(view.image, x, [(fit.y / ky - down) * view.ky for fit in found], nudger)
-        found = [replace(fit, y=(at / view.ky + down) * ky) for fit, at in zip(found, y, strict=True)]
     for k, fit in zip(read, found, strict=True):
         out[k] = fit
     return replace(calibration, layout=layout), out, pen

@@ -1,0 +1,217 @@
+"""How far beside its fit a trace runs, as a network sees it: where that looks, what it moves, how it is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from digitizer import nudges
+from digitizer.network import PX_PER_MM
+from digitizer.nudges import BINS, HIGH, drawing, looked, nudged, places_of
+from digitizer.patches import Mixture, laid_flat
+from digitizer.tracks import FS
+from ecg_image_kit import Layout, Record, Style, UsageError, open_source, render
+from ecg_image_kit.effects import apply
+from ecg_image_kit.raster import draw_graph
+from ecg_image_kit.recipes import recipe_of
+
+D = NDArray[np.float64]
+F32 = NDArray[np.float32]
+STEP = 25 * PX_PER_MM / FS  # px from sample to sample
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return open_source("samples").load("00001")
+
+
+def beats(n: int = 1000) -> tuple[D, D]:
+    """A trace with sharp waves up and down, px."""
+    t = np.arange(n) / FS % 0.6
+    y = 100 - 70 * np.exp(-0.5 * ((t - 0.2) / 0.04) ** 2) + 30 * np.exp(-0.5 * ((t - 0.4) / 0.05) ** 2)
+    return 20.0 + STEP * np.arange(n), y
+
+
+def on_paper(x: D, y: D, pen: float = 2.5) -> NDArray[np.uint8]:
+    ink = np.zeros((200, 460), np.uint8)
+    draw_graph(ink, x, y, pen, "round")
+    return np.repeat(255 - ink[..., None], 3, axis=2)
+
+
+def rms(a: D) -> float:
+    return float(np.sqrt(np.mean(a**2)))
+
+
+class Darkest(nudges.Network):
+    """A network that takes the middle of the ink across a trace, near its own place, for where it runs."""
+
+    def __init__(self) -> None:
+        pass
+
+    def odds(self, looks: F32) -> F32:
+        across = (np.arange(HIGH) - (HIGH - 1) / 2) * 0.6
+        ink = (1 - looks[0, :3].mean(axis=0)) * (np.abs(across) < 3.5)[:, None]
+        at = (across @ ink) / np.maximum(ink.sum(axis=0), 1e-6)
+        odds = np.exp(-0.5 * ((BINS[:, None] - at) / 0.2) ** 2)
+        return np.asarray(odds / odds.sum(axis=0), np.float32)[None]
+
+
+def test_places_lie_on_the_trace_at_its_samples_and_close_together() -> None:
+    x, y = beats()
+    at = places_of(x, y)
+    np.testing.assert_allclose(at.x[at.samples], x)
+    np.testing.assert_allclose(at.y[at.samples], y)
+    assert np.hypot(np.diff(at.x), np.diff(at.y)).max() <= 0.8 + 1e-9
+    np.testing.assert_allclose(at.y, np.interp(at.x, x, y))
+    flat = places_of(np.arange(5.0), np.zeros(5))
+    assert (flat.sine == 0).all() and (flat.cosine == 1).all() and flat.samples.tolist() == [0, 2, 4, 6, 8]
+    up = places_of(np.array([0.0, 0.0, 1.0]), np.array([9.0, 0.0, 0.0]))
+    assert up.sine[2] == pytest.approx(-1) and 0 < up.cosine[2] < 0.1
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.0, 1.0), (0.0, -1.5), (0.7, 0.0), (-0.5, 0.5)])
+def test_a_trace_is_moved_to_where_it_is_seen_across_steep_strokes_too(right: float, down: float) -> None:
+    x, y = beats()
+    image = on_paper(x, y)
+    taken = np.interp(x, x + right, y) + down
+    (found,) = nudged(image, [x], [taken], Darkest())
+    inner = slice(10, -10)
+    assert rms((found - y)[inner]) < 0.4 * rms((taken - y)[inner])
+
+
+def test_a_trace_that_is_right_is_hardly_moved() -> None:
+    x, y = beats()
+    (found,) = nudged(on_paper(x, y), [x], [y.copy()], Darkest())
+    assert rms(found - y) < 0.05 * np.std(y)
+
+
+def test_looks_are_level_with_the_trace_whatever_its_direction() -> None:
+    x = np.linspace(20, 300, 701)
+    for slope in (0.0, 0.5, -3.0):
+        y = 100 + slope * (x - 160) * (np.abs(x - 160) < 25)
+        at = places_of(x, y)
+        look = looked(on_paper(x, y), drawing((200, 460), [x], [y]), at)
+        assert look.shape == (5, HIGH, at.x.size) and look.dtype == np.float32
+        middle = np.flatnonzero(np.abs(at.x - 160) < 5)
+        ink, drawn = 1 - look[0][:, middle].mean(axis=1), look[3][:, middle].mean(axis=1)
+        np.testing.assert_allclose(ink, ink[::-1], atol=0.02)  # as much on either side
+        assert ink[HIGH // 2] > 0.9 and ink[[0, -1]].max() < 0.01 and drawn[HIGH // 2] > 0.8
+        assert look[4, 0, middle] == pytest.approx(slope / np.hypot(1, slope), abs=1e-6)
+
+
+def test_the_network_that_comes_along_mends_what_is_taken_wrong(record: Record) -> None:
+    """On a photograph of a page, laid flat by its truth."""
+    network = nudges.load()
+    assert network is not None
+    rng = np.random.default_rng(3)
+    page = render(record, Layout.for_record(record, "3x4"), Style(), 200)
+    page = apply(page, recipe_of("photo").draw(rng, 0.3))
+    image, to_px = laid_flat(page)
+    x, true, taken = [], [], []
+    for trace in page.traces:
+        px, py = to_px(page.mm(trace)).T
+        wave = np.sin(np.arange(px.size) / 6.0 + rng.uniform(0, 6))
+        x.append(px)
+        true.append(py)
+        taken.append(np.interp(px + 0.3 * wave, px, py) + 0.3 * np.roll(wave, 9))
+    found = nudged(image, x, taken, network)
+    before, after = (rms(np.concatenate([a - b for a, b in zip(each, true, strict=True)])) for each in (taken, found))
+    assert after < 0.6 * before
+
+
+def test_weights_of_ones_own_are_taken_if_there_and_those_that_cannot_be_read_refused(tmp_path: Path) -> None:
+    shipped = nudges.load(tmp_path)
+    assert shipped is not None and shipped.odds(np.zeros((1, 5, HIGH, 20), np.float32)).shape == (1, len(BINS), 20)
+    (tmp_path / "nudges.onnx").write_text("no network")
+    with pytest.raises(UsageError, match=r"nudges\.onnx cannot be loaded .*\. Expected what python -m digitizer"):
+        nudges.load(tmp_path)
+
+
+# Training.
+
+
+def test_what_is_taken_wrong_is_said_by_how_much() -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    x, y = beats(2000)
+    for seed in range(10):
+        taken = fit_nudges.wrong(x, y, np.random.default_rng(seed))
+        np.testing.assert_array_equal(taken, fit_nudges.wrong(x, y, np.random.default_rng(seed)))
+        at = places_of(x, taken)
+        beside = (np.interp(at.x, x, y) - at.y) * at.cosine
+        np.testing.assert_allclose(taken + (beside / at.cosine)[at.samples], y, atol=1e-9)
+        assert 0.02 < np.median(np.abs(beside)) < 2.0
+
+
+def test_examples_show_the_trace_where_they_say(record: Record) -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    style = Style(grid="none", header="none", label="none")
+    page = render(record, Layout.for_record(record, "6x2", pulse="none"), style, dpi=203.2)
+    config = fit_nudges.Config(passes=1, pieces=20)
+    told = list(fit_nudges.examples(page, record.mv.shape[1], config, np.random.default_rng(0)))
+    assert len(told) == 20
+    off = []
+    for look, beside in told:
+        assert look.shape == (5, HIGH, config.length) and beside.shape == (config.length,)
+        seen = BINS @ Darkest().odds(look[None].float().numpy())[0]
+        near = np.abs(beside.numpy()) < 2
+        off.append(np.median((seen - beside.numpy())[near]))
+    assert np.median(np.abs(off)) < 0.25
+
+
+def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: Record) -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    fitting = pytest.importorskip("digitizer.fitting", exc_type=ImportError)
+    import torch
+
+    pages = Mixture(recipes=(("clean", 1.0),), dpi=(150.0, 150.0))
+    config = fit_nudges.Config(
+        pages=pages, shuffle=100, batch=8, minutes=0.15, workers=0, widths=(8, 8, 8, 16, 24), warmup=5, ema=0.9,
+        length=128,
+    )  # fmt: skip
+    page = pages.page(record, np.random.default_rng(5))
+    told = list(fit_nudges.examples(page, record.mv.shape[1], config, np.random.default_rng(1)))[:16]
+    looks, beside = (torch.stack(part) for part in zip(*told, strict=True))
+    threads = torch.get_num_threads()
+    try:
+        net, steps = fitting.train(fit_nudges.Nudges(config.widths), config, fit_nudges.examples, fit_nudges.loss_of)
+    finally:
+        torch.set_num_threads(threads)
+    untrained = fit_nudges.Nudges(config.widths).eval()
+    with torch.no_grad():
+        before, after = (float(fit_nudges.loss_of(each(looks.float()), beside, 0.3)) for each in (untrained, net))
+    assert steps > 10 and after < before - 0.3
+    card = fitting.write(net, fit_nudges.KIND, tmp_path, {"data": "made up"})
+    told_by = json.loads(card.read_text("utf-8"))
+    assert told_by["data"] == "made up"
+    assert told_by["sha256"] == hashlib.sha256((tmp_path / "nudges.onnx").read_bytes()).hexdigest()
+    network = nudges.load(tmp_path)
+    assert network is not None
+    odds = network.odds(looks[:2].float().numpy())
+    assert odds.shape == (2, len(BINS), 128) and odds.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_loss_is_least_at_the_truth_and_counts_what_is_within_reach() -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    import torch
+
+    places = torch.from_numpy(BINS.astype(np.float32))
+    beside = torch.tensor([[0.4, 40.0]])
+
+    def logits(by: float) -> torch.Tensor:
+        return -0.5 * ((places[None, :, None] - beside[:, None] - by) / 0.3) ** 2
+
+    loss = [float(fit_nudges.loss_of(logits(by), beside, 0.3)) for by in (-1.0, 0.0, 1.0)]
+    assert loss[1] < min(loss[0], loss[2])
+    assert loss[1] == pytest.approx(float(fit_nudges.loss_of(logits(0.0)[..., :1], beside[:, :1], 0.3)))
+
+
+def test_a_source_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    assert fit_nudges.main(["--src", f"ptbxl:{tmp_path}", "--out", str(tmp_path / "out")]) in (1, 2)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and said.count("\n") == 1
