@@ -228,9 +228,8 @@ def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: nudges.Networ
     """The fits, which are in px of ``fitted``, moved to where traces are seen on ``view`` of the same page."""
     layout = found.calibration.layout
     scale = np.array([[fitted.kx, view.kx], [fitted.ky, view.ky]])
-    down = (
-        0.5 / scale[:, 1] - 0.5 / scale[:, 0]
-    )  # mm: both have the same corner, and (0, 0) mm in their first px's middle
+    # Both have their (0, 0) mm in the middle of their first px, and the same corner.
+    off = 0.5 / scale[:, 1] - 0.5 / scale[:, 0]
     read = [k for k, fit in enumerate(found.fits) if np.isfinite(fit.y).all()]
     x, y = [], []
     for k in read:
