@@ -9,11 +9,8 @@ a threshold, that makes leads begin early makes them end late, which cancels.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +19,7 @@ from ecg_image_kit.layout import Layout, Strip
 
 from .arrays import U8, D, F
 from .calibrate import Calibration, row_levels
-from .network import WEIGHTS, session_of
+from .network import Small
 from .rectify import Upright
 from .trace import Traced
 from .tracks import FS, count_of, drawn_of, first_x
@@ -55,30 +52,6 @@ class Shift(NamedTuple):
 UNSEEN = Shift(0.0, 0.05)  # mm: how well is known where time begins if it was not looked at
 
 
-class Network:
-    """The trained network: how likely a lead is to begin at each of BINS px of a patch."""
-
-    def __init__(self, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
-        remedy = "Expected what python -m digitizer.fit_borders writes."
-        self.session = session_of(Path(folder) / "borders.onnx", threads, remedy)
-
-    def odds(self, patches: F) -> F:
-        """(N, bins) probabilities for (N, 4, HIGH, WIDE) patches."""
-        (found,) = self.session.run(None, {"patches": patches})
-        return np.asarray(found, np.float32)
-
-
-def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network | None:
-    """The network of a folder, else the one that comes along, once per process; None in a copy without weights."""
-    for place in (Path(folder), WEIGHTS):
-        if (place / "borders.onnx").is_file():
-            return _loaded(os.fspath(place), threads)
-    return None
-
-
-_loaded = lru_cache(maxsize=2)(Network)
-
-
 class Border(NamedTuple):
     """Where a lead is thought to begin (``inwards`` 1) or to end (-1): px ``x``, and its ``way``, px y at (N,) px x."""
 
@@ -88,7 +61,7 @@ class Border(NamedTuple):
 
 
 def timed(
-    calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Network
+    calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Small
 ) -> tuple[Calibration, Shift]:
     """The calibration, with its strips moved to where leads are seen to begin; and that shift, in mm.
 
@@ -109,7 +82,7 @@ def timed(
     return replace(calibration, layout=layout, settled=True, notes=notes), Shift(shift.by / kx, shift.error / kx)
 
 
-def stretched(calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Network) -> float:
+def stretched(calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Small) -> float:
     """Share by which the page is longer than its scale says, as its borders have it. Arguments as for ``timed``.
 
     Where no grid is seen the rows' length makes the scale of time, and they may be worn, or begin with something else.
@@ -151,7 +124,7 @@ def borders_of(layout: Layout, ways: Sequence[Callable[[D], D]], kx: float) -> I
         yield Border(x + step * (count - 1), -1, way), strip
 
 
-def later(image: U8, places: Sequence[Border], network: Network) -> Shift:
+def later(image: U8, places: Sequence[Border], network: Small) -> Shift:
     """px by which all leads begin (and end) later than thought.
 
     Args:
@@ -169,7 +142,7 @@ def later(image: U8, places: Sequence[Border], network: Network) -> Shift:
     return Shift(middle, error if likely[near].sum() > _SURE else np.inf)
 
 
-def longer(image: U8, places: Sequence[Border], network: Network) -> float:
+def longer(image: U8, places: Sequence[Border], network: Small) -> float:
     """Share by which all places are further apart than thought, if they say so clearly; else 0. As for ``later``."""
     first = min(place.x for place in places)
     shifts = np.arange(-_REACH, _REACH + _COARSE / 2, _COARSE)
@@ -185,7 +158,7 @@ def longer(image: U8, places: Sequence[Border], network: Network) -> float:
     return float(share[best]) if fit[best] > usual + _CLEARLY else 0.0
 
 
-def _evidence(image: U8, places: Sequence[Border], network: Network, further: Sequence[D]) -> D:
+def _evidence(image: U8, places: Sequence[Border], network: Small, further: Sequence[D]) -> D:
     """How likely (logarithm) all borders are to lie ``further`` right than thought: px, for each an array alike."""
     odds = network.odds(np.stack([stacked(*patch(image, *place)) for place in places]))
     total = np.zeros_like(further[0])

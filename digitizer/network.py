@@ -147,6 +147,31 @@ def session_of(model: Path, threads: int, remedy: str) -> Any:
         raise UsageError(f"{model} cannot be loaded ({str(error).splitlines()[0]}). {remedy}") from None
 
 
+class Small:
+    """A small network that looks at details: one input, one output. ``name``: of its file, and of what trains it."""
+
+    def __init__(self, name: str, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
+        remedy = f"Expected what python -m digitizer.fit_{name} writes."
+        self.session = session_of(Path(folder) / f"{name}.onnx", threads, remedy)
+        self.input = self.session.get_inputs()[0].name
+
+    def odds(self, looks: F) -> F:
+        """Probabilities of the places at each of (N, ...) looks."""
+        (found,) = self.session.run(None, {self.input: looks})
+        return np.asarray(found, np.float32)
+
+
+def small(name: str, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Small | None:
+    """The network of a folder, else the one that comes along, once per process; None in a copy without weights."""
+    for place in (Path(folder), WEIGHTS):
+        if (place / f"{name}.onnx").is_file():
+            return _small(name, os.fspath(place), threads)
+    return None
+
+
+_small = lru_cache(maxsize=4)(Small)
+
+
 @lru_cache(maxsize=2)
 def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network:
     """The network of a folder, once per process."""

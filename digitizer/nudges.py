@@ -8,10 +8,7 @@ the fit only tells it which trace is meant.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -20,7 +17,7 @@ import numpy as np
 from ecg_image_kit.raster import draw_graph
 
 from .arrays import I64, U8, D, F, smoothed
-from .network import WEIGHTS, session_of
+from .network import Small
 
 HIGH, _TAP = 24, 0.6  # places across a trace that are looked at, px apart
 BINS = np.arange(-16, 17) / 4  # px across, of which the network says how likely they are
@@ -46,31 +43,7 @@ class Places(NamedTuple):
         return Places(self.x[part], self.y[part], self.sine[part], self.cosine[part], self.samples[:0])
 
 
-class Network:
-    """The trained network."""
-
-    def __init__(self, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
-        remedy = "Expected what python -m digitizer.fit_nudges writes."
-        self.session = session_of(Path(folder) / "nudges.onnx", threads, remedy)
-
-    def odds(self, looks: F) -> F:
-        """(N, bins, L) probabilities for (N, 5, HIGH, L) looks."""
-        (found,) = self.session.run(None, {"looks": looks})
-        return np.asarray(found, np.float32)
-
-
-def load(folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> Network | None:
-    """The network of a folder, else the one that comes along, once per process; None in a copy without weights."""
-    for place in (Path(folder), WEIGHTS):
-        if (place / "nudges.onnx").is_file():
-            return _loaded(os.fspath(place), threads)
-    return None
-
-
-_loaded = lru_cache(maxsize=2)(Network)
-
-
-def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Network) -> list[D]:
+def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Small) -> list[D]:
     """The samples' px y, where the network sees them.
 
     Args:

@@ -1,4 +1,4 @@
-"""read: flatten -> locate -> rectify -> segment -> trace -> calibrate -> borders -> refine -> polish.
+"""read: flatten -> locate -> rectify -> segment -> trace -> calibrate -> borders -> refine -> polish -> nudges.
 
 A page in, a Reading out.
 """
@@ -91,8 +91,8 @@ class Look(NamedTuple):
 
     view: Upright
     seen: network.Seen
-    timer: borders.Network | None = None
-    nudger: nudges.Network | None = None
+    timer: network.Small | None = None
+    nudger: network.Small | None = None
 
 
 def read(
@@ -117,8 +117,9 @@ def read(
         reader: ``learned``: a network tells traces, pulses, lead names and which way is up; ``analytic``: the darkest
             ink that is not the grid, on a page the right way up; ``auto``: whichever suits the page.
         name: of the record; that of the file if empty.
-        weights: folder of a network of one's own (python -m digitizer.export), and of one that sees where leads begin,
-            if it has one (python -m digitizer.fit_borders); the shipped ones' if None.
+        weights: folder of a network of one's own (python -m digitizer.export), and of those that see where leads begin
+            and how far beside their fits they run, if it has them (digitizer.fit_borders, digitizer.fit_nudges); the
+            shipped ones' if None.
 
     Raises:
         EcgError: GridNotFound, NoInk or NoTrace: the image is not a page that this reader can read; PageError: not an
@@ -147,7 +148,7 @@ def read(
             raise
         grid, upright = without_grid(image, net)
     upright, view, seen = _looked_at(image, upright, net)
-    look = Look(view, seen, borders.load(folder, threads), nudges.load(folder, threads))
+    look = Look(view, seen, *(network.small(name, folder, threads) for name in ("borders", "nudges")))
     return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=reader == "auto")
 
 
@@ -224,7 +225,7 @@ def interpret(
     return _reading(image, name, fs, grid, fitted, found, how)
 
 
-def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: nudges.Network) -> _Found:
+def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small) -> _Found:
     """The fits, which are in px of ``fitted``, moved to where traces are seen on ``view`` of the same page."""
     layout = found.calibration.layout
     scale = np.array([[fitted.kx, view.kx], [fitted.ky, view.ky]])
@@ -303,7 +304,7 @@ def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) 
     return _fitted(ink, upright, _followed(ink, upright, speed, gain), None)
 
 
-def _fitted(ink: Ink, upright: Upright, rows: _Rows, timer: borders.Network | None) -> _Found:
+def _fitted(ink: Ink, upright: Upright, rows: _Rows, timer: network.Small | None) -> _Found:
     """borders -> refine. ``timer``: sees where leads begin on a view at its pitch."""
     (traced, calibration), shift = rows, borders.UNSEEN
     if timer is not None:

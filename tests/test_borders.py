@@ -17,7 +17,7 @@ from digitizer import borders, network
 from digitizer.borders import BINS, HIGH, INNER, WIDE, borders_of, later, patch, within
 from digitizer.locate import Grid
 from digitizer.metrics import score
-from digitizer.network import PX_PER_MM, WEIGHTS
+from digitizer.network import PX_PER_MM, WEIGHTS, Small, small
 from digitizer.patches import MARGIN, Mixture, laid_flat
 from digitizer.pipeline import Look, interpret
 from digitizer.rectify import Upright, stretched
@@ -35,7 +35,7 @@ def record() -> Record:
     return open_source("samples").load("00001")
 
 
-class Says(borders.Network):
+class Says(Small):
     """A network that says what it was told: for one place after the other, the px of each peak of its odds."""
 
     def __init__(self, *peaks: list[float], wide: float = 0.2) -> None:
@@ -54,7 +54,7 @@ def two_rows() -> tuple[Layout, Ways]:
     return layout, flat
 
 
-def shift_of(image: NDArray[np.uint8], layout: Layout, ways: Ways, network: borders.Network) -> borders.Shift:
+def shift_of(image: NDArray[np.uint8], layout: Layout, ways: Ways, network: Small) -> borders.Shift:
     return later(image, [border for border, _ in borders_of(layout, ways, PX_PER_MM)], network)
 
 
@@ -64,7 +64,7 @@ def seen_at(layout: Layout, by: float, longer: float = 0.0) -> list[list[float]]
     return [[within(b.x + by - b.inwards * longer, b.x, b.inwards)] for b in every]
 
 
-class Knows(borders.Network):
+class Knows(Small):
     """A network that sees every border ``at`` its px, on an image whose colours number its columns."""
 
     def __init__(self, at: list[float], inwards: list[int]) -> None:
@@ -121,7 +121,7 @@ def test_one_that_errs_is_outvoted_and_one_in_doubt_is_led_by_the_others() -> No
     assert shift_of(PAPER, layout, ways, Says(*places)).by == pytest.approx(0.7, abs=0.1)
 
 
-class Blind(borders.Network):
+class Blind(Small):
     """A network for which all places are alike."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ def test_the_network_that_comes_along_finds_where_time_begins(
     page = render(record, layout, Style(separator=separator), dpi=200)
     image, to_px = laid_flat(page)
     said = replace(layout, strips=tuple(replace(s, x=s.x + MARGIN - wrong) for s in layout.strips))
-    shift = shift_of(image, said, ways_of(page, layout, to_px), borders.load())
+    shift = shift_of(image, said, ways_of(page, layout, to_px), small("borders"))
     assert shift.by / PX_PER_MM == pytest.approx(wrong, abs=0.05)  # mm; 2 ms
     assert shift.error / PX_PER_MM < 0.1
 
@@ -203,11 +203,11 @@ def test_the_weights_are_what_their_card_says() -> None:
 
 
 def test_weights_of_ones_own_are_taken_if_there_and_those_that_cannot_be_read_refused(tmp_path: Path) -> None:
-    assert borders.load(tmp_path).odds(np.zeros((1, 4, HIGH, WIDE), np.float32)).shape == (1, len(BINS))
+    assert small("borders", tmp_path).odds(np.zeros((1, 4, HIGH, WIDE), np.float32)).shape == (1, len(BINS))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "borders.onnx").write_text("no network")
     with pytest.raises(UsageError, match=r"borders\.onnx cannot be loaded .*\. Expected what python -m digitizer"):
-        borders.load(tmp_path / "own")
+        small("borders", tmp_path / "own")
 
 
 # Training.
@@ -274,7 +274,7 @@ def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: R
         told["data"] == "made up"
         and told["sha256"] == hashlib.sha256((tmp_path / "borders.onnx").read_bytes()).hexdigest()
     )
-    odds = borders.load(tmp_path).odds(patches[:3].numpy())
+    odds = small("borders", tmp_path).odds(patches[:3].numpy())
     assert odds.shape == (3, len(BINS)) and odds.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
@@ -307,9 +307,9 @@ def test_a_page_whose_scale_no_grid_tells_is_read_at_the_one_that_its_borders_ha
     flat, _ = laid_flat(page)
     to_sheet = Homography.affine(1 / PX_PER_MM, 0, -MARGIN, 0, 1 / PX_PER_MM, -MARGIN)
     view = Upright(flat, PX_PER_MM, PX_PER_MM, Chain((to_sheet, *page.mm_to_px.warps)), to_sheet)
-    small = stretched(view, 0.986, 0.986)  # taken for smaller than it is
-    grid = Grid(small.px_to_mm, (0.986 * page.px_per_mm,) * 2, 0.0, 0.0, "no grid is seen", 0.0)
-    reading = interpret(page.image, grid, small, Look(small, network.load().see(flat), borders.load()))
+    shrunk = stretched(view, 0.986, 0.986)  # taken for smaller than it is
+    grid = Grid(shrunk.px_to_mm, (0.986 * page.px_per_mm,) * 2, 0.0, 0.0, "no grid is seen", 0.0)
+    reading = interpret(page.image, grid, shrunk, Look(shrunk, network.load().see(flat), small("borders")))
     found = reading.notes["grid"]
     assert "+1.4%" in found["evidence"]
     assert found["px_per_mm"] == pytest.approx([page.px_per_mm] * 2, rel=0.001)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digitizer import nudges
-from digitizer.network import PX_PER_MM
+from digitizer.network import PX_PER_MM, Small, small
 from digitizer.nudges import BINS, HIGH, drawing, looked, nudged, places_of
 from digitizer.patches import Mixture, laid_flat
 from digitizer.tracks import FS
@@ -47,7 +46,7 @@ def rms(a: D) -> float:
     return float(np.sqrt(np.mean(a**2)))
 
 
-class Darkest(nudges.Network):
+class Darkest(Small):
     """A network that takes the middle of the ink across a trace, near its own place, for where it runs."""
 
     def __init__(self) -> None:
@@ -106,7 +105,7 @@ def test_looks_are_level_with_the_trace_whatever_its_direction() -> None:
 
 def test_the_network_that_comes_along_mends_what_is_taken_wrong(record: Record) -> None:
     """On a photograph of a page, laid flat by its truth."""
-    network = nudges.load()
+    network = small("nudges")
     assert network is not None
     rng = np.random.default_rng(3)
     page = render(record, Layout.for_record(record, "3x4"), Style(), 200)
@@ -125,11 +124,11 @@ def test_the_network_that_comes_along_mends_what_is_taken_wrong(record: Record) 
 
 
 def test_weights_of_ones_own_are_taken_if_there_and_those_that_cannot_be_read_refused(tmp_path: Path) -> None:
-    shipped = nudges.load(tmp_path)
+    shipped = small("nudges", tmp_path)
     assert shipped is not None and shipped.odds(np.zeros((1, 5, HIGH, 20), np.float32)).shape == (1, len(BINS), 20)
     (tmp_path / "nudges.onnx").write_text("no network")
     with pytest.raises(UsageError, match=r"nudges\.onnx cannot be loaded .*\. Expected what python -m digitizer"):
-        nudges.load(tmp_path)
+        small("nudges", tmp_path)
 
 
 # Training.
@@ -189,7 +188,7 @@ def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: R
     told_by = json.loads(card.read_text("utf-8"))
     assert told_by["data"] == "made up"
     assert told_by["sha256"] == hashlib.sha256((tmp_path / "nudges.onnx").read_bytes()).hexdigest()
-    network = nudges.load(tmp_path)
+    network = small("nudges", tmp_path)
     assert network is not None
     odds = network.odds(looks[:2].float().numpy())
     assert odds.shape == (2, len(BINS), 128) and odds.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
