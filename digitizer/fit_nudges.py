@@ -47,7 +47,7 @@ _SHORTEST = 100  # samples of a strip worth looking at
 # samples is bridged, per sample.
 _SIDE, _ALL_SIDE, _UP, _ALL_UP, _ROUNDED, _ZIGZAG = (0.1, 0.4, 0.8), 0.3, (0.1, 0.4, 0.9), 0.2, 2.0, (0.03, 0.1, 0.3)
 _BRIDGED, _BRIDGE = 1 / 1500, 40
-_SIZES = (0.1, 0.9)
+_SIZES = (0.2, 1.2)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Config(fitting.Config):
 
     shuffle: int = 3000
     batch: int = 32
-    minutes: float = 26.0
+    minutes: float = 22.0
     passes: int = 2  # each time the traces of a page are taken wrong in another way
     pieces: int = 80  # of a page, in each pass
     length: int = 256  # places along a trace, of a piece

@@ -32,8 +32,7 @@ _SPREAD = 0.1  # mm, SD, of the network's drawing
 # Share of each neighbour, of samples 0.4 px apart: a zigzag from one to the next cannot be seen there, and so would be
 # invented. The further apart samples are, the less is taken away.
 _DRAWN, _FITTED, _APART = 0.25, 0.2, 0.4
-# mm, SD, of what was known, that sharp ink is held against; and the share of what is known, that other ink is
-_SHARP, _BLURRED = 0.05, 0.4
+_HELD = 0.5  # share of the error with which the beginning of time is known, that the rows' ends are held against
 _FAR_OFF = 0.1  # mm
 _CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
 _NEXT = 1.5  # px beside a trace's ink that are its own, too
@@ -74,11 +73,11 @@ def polish(
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < _CRISP
-    # Ink that is sharp tells better where it begins than any network; but not where a ruled line or a pulse hides that.
+    # The rows' own ends tell, too, where time begins; but not where a ruled line or a pulse hides them.
     shown = [k for k, number in enumerate(read) if strips[number].row not in calibration.hidden]
     told = [curves[k] for k in shown], [strips[read[k]] for k in shown]
     if shown:
-        shift = later(ink.coverage, *told, pen, kx, _SHARP if crisp else _BLURRED * timed.error)
+        shift = later(ink.coverage, *told, pen, kx, _HELD * timed.error)
     else:  # where no row's beginning is bare, the length of rows that are sharp tells it better, unless it is far off
         shift = -timed.by * kx if crisp and abs(timed.by) < _FAR_OFF else 0.0
     curves = [c.moved(shift) for c in curves]
