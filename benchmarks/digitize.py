@@ -41,7 +41,7 @@ from PIL import Image, ImageDraw  # noqa: E402
 import digitizer  # noqa: E402
 from digitizer.locate import Grid  # noqa: E402
 from digitizer.metrics import PageScore, kaggle_ratio, kaggle_score, pool, score, score_missing  # noqa: E402
-from digitizer.network import PX_PER_MM, WEIGHTS, Seen, load, small  # noqa: E402
+from digitizer.network import PX_PER_MM, SMALL, WEIGHTS, Seen, load, small  # noqa: E402
 from digitizer.patches import LABELS, MARGIN, flatten_page  # noqa: E402
 from digitizer.pipeline import Look, interpret  # noqa: E402
 from digitizer.rectify import Upright  # noqa: E402
@@ -186,8 +186,8 @@ def _read(job: Job, page: Page) -> digitizer.Reading:
     else:
         seen = load(job.weights or WEIGHTS).see(lesson.image)
     grid = Grid(to_sheet, (page.px_per_mm, page.px_per_mm), 0.0, 0.0, "given", 0.0)
-    look = Look(upright, seen, *(small(name, job.weights or WEIGHTS) for name in ("borders", "nudges")))
-    return interpret(page.image, grid, upright, look)
+    look = Look(upright, seen, *(small(name, job.weights or WEIGHTS) for name in SMALL))
+    return interpret(page.image, grid, upright, look, scaled=True)
 
 
 def _cells(page: Page) -> list[tuple[str, float]]:

@@ -82,13 +82,13 @@ def timed(
     return replace(calibration, layout=layout, settled=True, notes=notes), Shift(shift.by / kx, shift.error / kx)
 
 
-def stretched(calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Small) -> float:
+def scale_off(calibration: Calibration, traced: Traced, view: Upright, edge: D | None, network: Small) -> float:
     """Share by which the page is longer than its scale says, as its borders have it. Arguments as for ``timed``.
 
     Where no grid is seen the rows' length makes the scale of time, and they may be worn, or begin with something else.
     """
     places = _places(calibration, traced, view, edge)
-    return longer(view.image, places, network) if places else 0.0
+    return further_apart(view.image, places, network) if places else 0.0
 
 
 def _places(calibration: Calibration, traced: Traced, view: Upright, edge: D | None) -> list[Border]:
@@ -131,9 +131,9 @@ def later(image: U8, places: Sequence[Border], network: Small) -> Shift:
         image: (H, W, 3) of the page, laid flat at the network's pitch.
     """
     shifts = np.arange(-_REACH, _REACH + _FINE / 2, _FINE)
-    longer = np.linspace(-2 * _LONGER, 2 * _LONGER, 9)[:, None]
-    total = np.log(np.exp(-0.5 * (shifts / _USUAL) ** 2) + _RARE) - 0.5 * (longer / _LONGER) ** 2
-    total = total + _evidence(image, places, network, [shifts - place.inwards * longer for place in places])
+    extra = np.linspace(-2 * _LONGER, 2 * _LONGER, 9)[:, None]
+    total = np.log(np.exp(-0.5 * (shifts / _USUAL) ** 2) + _RARE) - 0.5 * (extra / _LONGER) ** 2
+    total = total + _evidence(image, places, network, [shifts - place.inwards * extra for place in places])
     likely = np.exp(total - total.max()).sum(axis=0)
     likely /= likely.sum()
     near = np.abs(shifts - shifts[likely.argmax()]) < _ONE  # where there are two, the middle is neither
@@ -142,7 +142,7 @@ def later(image: U8, places: Sequence[Border], network: Small) -> Shift:
     return Shift(middle, error if likely[near].sum() > _SURE else np.inf)
 
 
-def longer(image: U8, places: Sequence[Border], network: Small) -> float:
+def further_apart(image: U8, places: Sequence[Border], network: Small) -> float:
     """Share by which all places are further apart than thought, if they say so clearly; else 0. As for ``later``."""
     first = min(place.x for place in places)
     shifts = np.arange(-_REACH, _REACH + _COARSE / 2, _COARSE)
@@ -155,7 +155,8 @@ def longer(image: U8, places: Sequence[Border], network: Small) -> float:
         evidence.append(_evidence(image, there, network, further).max(axis=1))
     share, fit = np.add.outer(looks, near).ravel(), np.concatenate(evidence)
     best, usual = int(fit.argmax()), float(fit[np.abs(share) < _WORTH].max())
-    return float(share[best]) if fit[best] > usual + _CLEARLY else 0.0
+    clear = fit[best] > usual + _CLEARLY and abs(share[best]) < _MOST  # at the end of what was searched is no maximum
+    return float(share[best]) if clear else 0.0
 
 
 def _evidence(image: U8, places: Sequence[Border], network: Small, further: Sequence[D]) -> D:

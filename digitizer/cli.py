@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "--reader", default="auto", choices=("auto", "learned", "analytic"), metavar="KIND",
         help="learned (a network finds the traces), analytic, or auto [auto]",
     )  # fmt: skip
-    add("--weights", metavar="DIR", help="folder of the network for the learned reader [the one that comes along]")
+    add("--weights", metavar="DIR", help="folder of networks for the learned reader [those that come along]")
     add(
         "--fill", action="store_true",
         help="straight lines across gaps in a lead, which the report lists, instead of unknown samples",
@@ -136,9 +136,9 @@ def _job(options: argparse.Namespace) -> Digitize:
             f"--weights {options.weights}: no reader.onnx there; expected the folder of a trained network."
         )
     if options.weights:
-        from .network import load
+        from .network import check as check_weights
 
-        load(options.weights)  # what is wrong with it is said once, not of every page
+        check_weights(options.weights)  # what is wrong with it is said once, not of every page
     if options.fill and not {"json", "html"} & set(write):
         raise UsageError("--fill without json or html in --write; expected one of them, to say what was filled.")
     if "dicom" in write:

@@ -40,6 +40,7 @@ from ecg_image_kit.sources.parts import open_part
 from .export import commit
 from .patches import Mixture
 
+_EMPTY = 100  # pages
 Load = Callable[[], Record]
 Example = tuple[Tensor, Tensor]  # what is shown, and where what is looked for is, px
 
@@ -97,8 +98,15 @@ class Examples(IterableDataset[Example]):
         cv2.setNumThreads(1)
         rng = np.random.default_rng([config.seed, info.id if info else 0])
         waiting: list[Example] = []
+        empty = 0
         while True:
-            waiting += self.make(*_page(self.loads, config, rng), config, rng)
+            more = list(self.make(*_page(self.loads, config, rng), config, rng))
+            empty = 0 if more else empty + 1
+            if empty == _EMPTY:
+                raise UsageError(
+                    f"{_EMPTY} pages in a row show nothing to learn from; expected records of 5 s or more."
+                )
+            waiting += more
             while len(waiting) > config.shuffle:
                 at = int(rng.integers(len(waiting)))
                 waiting[at], waiting[-1] = waiting[-1], waiting[at]

@@ -25,6 +25,7 @@ LABEL_STRIDE = 4
 _UNIT = 32  # px that sides are multiples of
 _BAND, _AROUND = 28, 64  # units of rows that are looked at together, at most: memory; px around them that are, too
 WEIGHTS = Path(__file__).parent / "weights"
+SMALL = ("borders", "nudges")  # networks that look at details
 _SURE = 0.5  # probability that something is a name
 _LETTER = 16  # cells of the smallest name
 _UPRIGHT = 0.7  # share of the votes
@@ -79,7 +80,6 @@ class Network:
     """The trained network: ``see`` an image."""
 
     def __init__(self, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
-        import onnxruntime
 
         folder = Path(folder)
         card, model = folder / "reader.json", folder / "reader.onnx"
@@ -95,9 +95,7 @@ class Network:
         if self.card.get("px_per_mm") != PX_PER_MM:
             raise UsageError(f"{card}: px_per_mm {self.card.get('px_per_mm')}; expected {PX_PER_MM:g}. Train it again.")
         self.session = session_of(model, threads, "Export it again.")
-        # Memory is taken in large pieces, which is twice as fast at first, and given back after each look.
-        self._once = onnxruntime.RunOptions()
-        self._once.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._once = _giving_back()
         self.names = tuple(self.card["labels"])
 
     def see(self, image: U8) -> Seen:
@@ -147,17 +145,34 @@ def session_of(model: Path, threads: int, remedy: str) -> Any:
         raise UsageError(f"{model} cannot be loaded ({str(error).splitlines()[0]}). {remedy}") from None
 
 
+def _giving_back() -> Any:
+    """Options of a run: memory is taken in large pieces, which is twice as fast at first, and given back after it."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+def check(folder: str | os.PathLike[str]) -> None:
+    """Raise UsageError if one of the networks of a folder cannot be loaded."""
+    Network(folder)
+    for name in SMALL:
+        if (Path(folder) / f"{name}.onnx").is_file():
+            Small(name, folder)
+
+
 class Small:
     """A small network that looks at details: one input, one output. ``name``: of its file, and of what trains it."""
 
     def __init__(self, name: str, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
         remedy = f"Expected what python -m digitizer.fit_{name} writes."
         self.session = session_of(Path(folder) / f"{name}.onnx", threads, remedy)
-        self.input = self.session.get_inputs()[0].name
+        self.input, self._once = self.session.get_inputs()[0].name, _giving_back()
 
     def odds(self, looks: F) -> F:
         """Probabilities of the places at each of (N, ...) looks."""
-        (found,) = self.session.run(None, {self.input: looks})
+        (found,) = self.session.run(None, {self.input: looks}, self._once)
         return np.asarray(found, np.float32)
 
 

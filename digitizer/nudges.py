@@ -23,7 +23,7 @@ HIGH, _TAP = 24, 0.6  # places across a trace that are looked at, px apart
 BINS = np.arange(-16, 17) / 4  # px across, of which the network says how likely they are
 _FINE = 0.8  # px along a trace between places, at most
 _STROKE = 2.0  # px, width of what is drawn of the traces for the network
-_LONG = 4096  # places that are looked at at once
+_LONG, _REACH = 8192, 40  # places that are looked at at once, for the sake of memory; how far the network sees
 _TIMES = 2  # the second time it looks from where it said the first time
 _SHARE, _APART = 0.15, 0.4  # of each neighbour, of samples so many px apart: see polish
 _STEEPEST = 0.05  # cosine, of what is taken for the direction of a trace
@@ -55,10 +55,20 @@ def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Small) -> list[D]
         drawn = drawing(image.shape[:2], x, y)
         for k, (px, py) in enumerate(zip(x, y, strict=True)):
             at = places_of(px, py)
-            beside = BINS @ network.odds(looked(image, drawn, at)[None])[0]
-            share = _SHARE * min(1.0, (_APART * (px.size - 1) / (px[-1] - px[0])) ** 2)
+            beside = _beside(image, drawn, at, network)
+            share = _SHARE * min(1.0, (_APART * (px.size - 1) / max(px[-1] - px[0], 1e-6)) ** 2)
             y[k] = smoothed(py + (beside / at.cosine)[at.samples], share)
     return y
+
+
+def _beside(image: U8, drawn: U8, at: Places, network: Small) -> D:
+    """px by which the trace is likely to run beside each place."""
+    out = np.empty(at.x.size)
+    for first in range(0, at.x.size, _LONG):
+        start = max(0, first - _REACH)
+        odds = network.odds(looked(image, drawn, at.part(slice(start, first + _LONG + _REACH)))[None])[0]
+        out[first : first + _LONG] = (BINS @ odds)[first - start :][:_LONG]
+    return out
 
 
 def drawing(shape: tuple[int, int], x: Sequence[D], y: Sequence[D]) -> U8:
@@ -91,8 +101,7 @@ def looked(image: U8, drawn: U8, at: Places) -> F:
     x, y = (at.x - across * at.sine).astype(np.float32), (at.y + across * at.cosine).astype(np.float32)
     parts = []
     for part in (image, drawn):
-        pieces = (slice(k, k + _LONG) for k in range(0, at.x.size, _LONG))
-        seen = [cv2.remap(part, x[:, k], y[:, k], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for k in pieces]
-        parts.append(np.concatenate(seen, axis=1).reshape(HIGH, at.x.size, -1).transpose(2, 0, 1))
+        seen = cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        parts.append(seen.reshape(HIGH, at.x.size, -1).transpose(2, 0, 1))
     look = np.concatenate(parts).astype(np.float32) / np.float32(255)
     return np.concatenate([look, np.broadcast_to(at.sine.astype(np.float32), (1, HIGH, at.x.size))])

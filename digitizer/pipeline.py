@@ -25,14 +25,14 @@ from ecg_image_kit.record import Record
 from ecg_image_kit.warp import Chain, Homography
 
 from . import borders, network, nudges, trust
-from .arrays import U8, B, stretches
+from .arrays import U8, B, D, stretches
 from .calibrate import Calibration, calibrate
 from .flatten import flatten
 from .gridless import without_grid
 from .laid import notes_of
 from .locate import Grid, GridNotFound, locate
 from .polish import about, lost, polish
-from .rectify import Upright, at_pitch, inside, rectify, stretched, turned
+from .rectify import Upright, at_pitch, inside, offset, rectify, stretched, turned
 from .refine import Fit
 from .report import POOR
 from .segment import Ink, NoInk, segment
@@ -62,7 +62,7 @@ class Reading:
         record: the traces as a record over the printed time, each lead in its own window, NaN elsewhere.
         confidence: lead -> 0 to 1, how likely it is read with a plain SNR of over 15 dB (see ``digitizer.trust``).
         notes: where grid, speed, gain, layout and lead names came from; ``residuals``: RMS error of coverage with which
-            each strip's drawing reproduces its ink.
+            each strip's drawing reproduces its ink, as it was fitted to that.
         warnings: what was only assumed, or looks wrong.
     """
 
@@ -86,8 +86,10 @@ class Reading:
 
 
 class Look(NamedTuple):
-    """A page at the networks' pitch, and what the first of them sees there; those that see where leads begin, and how
-    far beside their fits they run."""
+    """A ``view`` of a page at the networks' pitch, and what the first of them has ``seen`` there.
+
+    ``timer``: sees where leads begin; ``nudger``: how far beside its fit a trace runs.
+    """
 
     view: Upright
     seen: network.Seen
@@ -148,7 +150,7 @@ def read(
             raise
         grid, upright = without_grid(image, net)
     upright, view, seen = _looked_at(image, upright, net)
-    look = Look(view, seen, *(network.small(name, folder, threads) for name in ("borders", "nudges")))
+    look = Look(view, seen, *(network.small(name, folder, threads) for name in network.SMALL))
     return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=reader == "auto")
 
 
@@ -193,12 +195,12 @@ def interpret(
     try:
         rows = _followed(own, view, speed, gain)
         if timer is not None and not scaled and grid.contrast < _WEAK:
-            share = borders.stretched(rows.calibration, rows.traced, view, own.edge, timer)
+            share = borders.scale_off(rows.calibration, rows.traced, view, own.edge, timer)
             if share:
                 along, down = 1 + share, 1 + share * (grid.contrast == 0)  # one scale for both, if there is no grid
                 evidence = f"{grid.evidence}; {share:+.1%}, as is seen by where leads begin and end"
                 (kx, ky), upright = grid.px_per_mm, stretched(upright, along, down)
-                grid = replace(grid, px_per_mm=(kx * along, ky * down), evidence=evidence)
+                grid = replace(grid, px_per_mm=(kx * down, ky * down), evidence=evidence)
                 look = look._replace(view=stretched(view, along, down))
                 return interpret(
                     image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
@@ -220,26 +222,24 @@ def interpret(
                 near = about(ink, near, layout.strips, fits, pen, upright.kx, layout.speed)
                 if _is_better(plain, found, near, upright, grid.straightened):
                     found, how = plain, "analytic"
-    if nudger is not None and found.residual > _AS_DRAWN:
+    if nudger is not None and (ink is None or found.residual > _AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)
     return _reading(image, name, fs, grid, fitted, found, how)
 
 
 def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small) -> _Found:
     """The fits, which are in px of ``fitted``, moved to where traces are seen on ``view`` of the same page."""
-    layout = found.calibration.layout
-    scale = np.array([[fitted.kx, view.kx], [fitted.ky, view.ky]])
-    # Both have their (0, 0) mm in the middle of their first px, and the same corner.
-    off = 0.5 / scale[:, 1] - 0.5 / scale[:, 0]
+    layout, (right, down) = found.calibration.layout, offset(view, fitted)
     read = [k for k, fit in enumerate(found.fits) if np.isfinite(fit.y).all()]
-    x, y = [], []
+    x: list[D] = []
+    y: list[D] = []
     for k in read:
-        along = np.arange(found.fits[k].y.size) * layout.speed / FS
-        x.append((first_x(layout.strips[k], layout.speed, 1.0) + along - off[0]) * view.kx)
-        y.append((found.fits[k].y / fitted.ky - off[1]) * view.ky)
+        along = np.arange(found.fits[k].y.size, dtype=np.float64) * (layout.speed / FS)
+        x.append((first_x(layout.strips[k], layout.speed, 1.0) + along - right) * view.kx)
+        y.append((found.fits[k].y / fitted.ky - down) * view.ky)
     fits = list(found.fits)
     for k, seen in zip(read, nudges.nudged(view.image, x, y, nudger), strict=True):
-        fits[k] = replace(fits[k], y=(seen / view.ky + off[1]) * fitted.ky)
+        fits[k] = replace(fits[k], y=(seen / view.ky + down) * fitted.ky)
     return replace(found, fits=fits)
 
 

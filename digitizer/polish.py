@@ -21,7 +21,7 @@ from .borders import Shift
 from .calibrate import Calibration
 from .curves import Curve, curve, pen_of, windows_of
 from .ends import later
-from .rectify import Upright
+from .rectify import Upright, offset
 from .segment import INK, Ink
 from .strips import fit_curves, refitted
 from .trace import Runs, find_runs
@@ -54,8 +54,7 @@ def polish(
         Calibration in mm of ``upright``, fits in its px, and the pen's width, px.
     """
     layout, kx, ky = calibration.layout, upright.kx, upright.ky
-    # Both have their (0, 0) mm in the middle of their first pixel, and the same corner.
-    right, down = 0.5 / view.kx - 0.5 / kx, 0.5 / view.ky - 0.5 / ky
+    right, down = offset(view, upright)
     strips = tuple(replace(s, x=s.x + right, y=s.y + down) for s in layout.strips)
     pulses = tuple(replace(p, x=p.x + right, y=p.y + down) for p in layout.pulses)
     layout = replace(layout, strips=strips, pulses=pulses)

@@ -97,6 +97,16 @@ def _on_nodes(to_source: Callable[[D], D], size: tuple[int, int]) -> D:
     return to_source(grid.reshape(-1, 2)).reshape(grid.shape)
 
 
+def offset(view: Upright, upright: Upright) -> tuple[float, float]:
+    """mm by which all lies further right and further down in ``upright`` than in another ``view`` of the same page.
+
+    Both count mm from their first pixel's middle, which are not at the same place of the page.
+    """
+    corner = np.zeros((1, 2))
+    right, down = (view.px_to_mm(corner) - upright.px_to_mm(corner))[0]
+    return float(right), float(down)
+
+
 def stretched(upright: Upright, x: float, y: float) -> Upright:
     """The same view, of a sheet that is so many times larger along and down than thought."""
     to_mm = Homography.affine(1 / x, 0, 0, 0, 1 / y, 0)

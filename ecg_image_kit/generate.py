@@ -129,7 +129,8 @@ def generate(
         if rows:
             _write_manifest(out / MANIFEST, rows)
         elif not _finished(config, out):
-            (out / SETTINGS).unlink(missing_ok=True)  # or it would stand in the way of what was meant
+            for file in (SETTINGS, MANIFEST):  # or they would stand in the way of what was meant
+                (out / file).unlink(missing_ok=True)
     if not rows:
         raise UsageError(f"source {config.src!r} has no records. Check --src, --root, --filter and --ids.")
     if config.export and made + kept:

@@ -288,7 +288,10 @@ def test_a_broken_network_is_refused_once(image: Path, tmp_path: Path, capsys: C
     (tmp_path / "reader.onnx").write_text("no network")
     assert "reader.json cannot be read" in refused(capsys, image, image, "--weights", tmp_path)
     shutil.copy(WEIGHTS / "reader.json", tmp_path)
-    assert "cannot be loaded" in refused(capsys, image, image, "--weights", tmp_path)
+    assert "reader.onnx cannot be loaded" in refused(capsys, image, image, "--weights", tmp_path)
+    shutil.copy(WEIGHTS / "reader.onnx", tmp_path)
+    (tmp_path / "nudges.onnx").write_text("no network")
+    assert "nudges.onnx cannot be loaded" in refused(capsys, image, image, "--weights", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,11 @@ def test_nothing_to_print_leaves_the_folder_to_what_was_meant(tmp_path: Path) ->
     with pytest.raises(UsageError, match="ids 99 removed 16"):
         generate(wrong)
     assert not list(tmp_path.iterdir())
-    assert generate(replace(wrong, ids="1")).made == 1
+    right = replace(wrong, ids="1")
+    assert generate(right).made == 1
+    with pytest.raises(UsageError, match="ids 99 removed 16"):
+        generate(replace(wrong, resume=False))
+    assert not list(tmp_path.iterdir())  # no list of pages that are gone
 
 
 def test_stems_are_unique_and_safe() -> None:

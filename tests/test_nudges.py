@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digitizer.network import PX_PER_MM, Small, small
+import digitizer
+from digitizer.calibrate import Calibration
+from digitizer.network import PX_PER_MM, WEIGHTS, Small, small
 from digitizer.nudges import BINS, HIGH, drawing, looked, nudged, places_of
 from digitizer.patches import Mixture, laid_flat
+from digitizer.pipeline import _Found, _nudged
+from digitizer.rectify import Upright, at_pitch, offset, turned
+from digitizer.refine import Fit
 from digitizer.tracks import FS
-from ecg_image_kit import Layout, Record, Style, UsageError, open_source, render
+from ecg_image_kit import Homography, Layout, Record, Strip, Style, UsageError, open_source, render
 from ecg_image_kit.effects import apply
 from ecg_image_kit.raster import draw_graph
 from ecg_image_kit.recipes import recipe_of
@@ -123,6 +129,70 @@ def test_the_network_that_comes_along_mends_what_is_taken_wrong(record: Record) 
     assert after < 0.6 * before
 
 
+def test_long_traces_are_looked_at_in_pieces_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small("nudges")
+    assert network is not None
+    x, y = beats()
+    image, taken = on_paper(x, y), y + 0.7
+    whole = nudged(image, [x], [taken], network)[0]
+    monkeypatch.setattr("digitizer.nudges._LONG", 100)
+    np.testing.assert_allclose(nudged(image, [x], [taken], network)[0], whole, atol=1e-4)
+
+
+def test_the_weights_are_what_their_card_says() -> None:
+    card, model = (WEIGHTS / f"nudges.{kind}" for kind in ("json", "onnx"))
+    assert json.loads(card.read_text("utf-8"))["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+
+
+class Says(Small):
+    """A network that says all traces run ``by`` px lower across; it counts how often it was asked."""
+
+    def __init__(self, by: float) -> None:
+        self.by, self.asked = by, 0
+
+    def odds(self, looks: F32) -> F32:
+        self.asked += 1
+        odds = (self.by == BINS).astype(np.float32)
+        return np.broadcast_to(odds[None, :, None], (1, len(BINS), looks.shape[3]))
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_fits_at_another_pitch_are_moved_by_the_same_on_paper(turn: int) -> None:
+    """Whatever the page's own pitch, which need not be the same along and down, and whichever way it lay."""
+    image = np.full((1003, 1407, 3), 255, np.uint8)
+    flat = Homography.affine(1 / 11.8, 0, 0, 0, 1 / 9.1, 0)
+    own = Upright(image, 11.8, 9.1, Homography(np.eye(3)), flat)
+    fitted, view = turned(own, turn), turned(at_pitch(image, own, PX_PER_MM), turn)
+    paper = np.array([[30.0, 40.0], [90.0, 60.0]])  # the same places of the sheet are the same places of the photograph
+    np.testing.assert_allclose(
+        fitted.to_source(fitted.px_to_mm.inverse(paper)), view.to_source(view.px_to_mm.inverse(paper)), atol=1e-6
+    )
+    right, down = offset(view, fitted)
+    mm = [each.px_to_mm.inverse(paper)[0] / (each.kx, each.ky) for each in (fitted, view)]
+    assert (mm[0] - mm[1]).tolist() == pytest.approx([right, down], abs=1e-6)
+
+    n = 1250
+    strip = Strip("I", 0.0, 2.5, 20.0, 40.0, 10.0, 0)
+    layout = Layout(120.0, 100.0, (strip, replace(strip, row=1, y=60.0)))
+    fits = [Fit(np.full(n, 40.0 * fitted.ky), np.ones(n, bool), 0.1), Fit(np.full(n, np.nan), np.zeros(n, bool), 1.0)]
+    found = _Found(Calibration(layout, 0.0, True, 0.0, frozenset()), fits, 3.0)
+    after = _nudged(found, fitted, view, Says(1.0)).fits
+    np.testing.assert_allclose(after[0].y, (40.0 + 2 / PX_PER_MM) * fitted.ky, rtol=1e-9)  # twice a px of the view
+    assert np.isnan(after[1].y).all()
+    np.testing.assert_allclose(_nudged(found, fitted, view, Says(0.0)).fits[0].y, fits[0].y, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("recipe", "asked"), [("clean", False), ("photo", True)])
+def test_only_pages_that_are_not_as_they_were_drawn_are_looked_at(
+    record: Record, recipe: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = Says(0.0)
+    monkeypatch.setattr("digitizer.network._small", lambda name, *_: says if name == "nudges" else None)
+    page = render(record, Layout.for_record(record, "3x4"), Style(), 200)
+    digitizer.read(apply(page, recipe_of(recipe).draw(np.random.default_rng(3), 0.3)).image)
+    assert (says.asked > 0) is asked
+
+
 def test_weights_of_ones_own_are_taken_if_there_and_those_that_cannot_be_read_refused(tmp_path: Path) -> None:
     shipped = small("nudges", tmp_path)
     assert shipped is not None and shipped.odds(np.zeros((1, 5, HIGH, 20), np.float32)).shape == (1, len(BINS), 20)
@@ -214,3 +284,12 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.C
     assert fit_nudges.main(["--src", f"ptbxl:{tmp_path}", "--out", str(tmp_path / "out")]) in (1, 2)
     said = capsys.readouterr().err
     assert "Traceback" not in said and said.count("\n") == 1
+
+
+def test_records_that_show_nothing_are_said_to(tmp_path: Path) -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    fitting = pytest.importorskip("digitizer.fitting", exc_type=ImportError)
+    config = fit_nudges.Config(pages=Mixture(recipes=(("clean", 1.0),), dpi=(60.0, 60.0)), workers=0)
+    net = fit_nudges.Nudges(config.widths)
+    with pytest.raises(UsageError, match="nothing to learn from"):
+        fitting.train(net, config, lambda *_: [], fit_nudges.loss_of)
