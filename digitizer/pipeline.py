@@ -48,7 +48,7 @@ _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
 # RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px.
-_AS_DRAWN = 0.05
+_AS_DRAWN = 0.065
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from digitizer.batch import Digitize, Row, Task, plan, results
 from digitizer.cli import main
 from digitizer.inputs import Input
+from digitizer.network import WEIGHTS
 from digitizer.pipeline import Reading
 from ecg_image_kit import Layout, Page, Style, open_source, render
 from ecg_image_kit.errors import UsageError
@@ -187,7 +188,6 @@ def test_readers_and_weights_are_passed_on(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("digitizer.pipeline.read", fake)
     Image.fromarray(page.image).save(tmp_path / "a.png")
     common = [str(tmp_path / "a.png"), "--timeout", "0", "--quiet", "--write", "csv"]
-    (tmp_path / "reader.onnx").touch()
-    for words in ([], ["--reader", "analytic"], ["--reader", "learned", "--weights", str(tmp_path)]):
+    for words in ([], ["--reader", "analytic"], ["--reader", "learned", "--weights", str(WEIGHTS)]):
         assert main([*common, *words]) == 0
-    assert seen == [{}, {"reader": "analytic"}, {"reader": "learned", "weights": str(tmp_path)}]
+    assert seen == [{}, {"reader": "analytic"}, {"reader": "learned", "weights": str(WEIGHTS)}]

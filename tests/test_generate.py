@@ -492,7 +492,7 @@ class FullDisk(Memory):
 def test_a_full_disk_stops_the_workers(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         generate(small(out=tmp_path, workers=2), source=FullDisk({"a": ecg(), "b": ecg()}))
-    assert manifest(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 BENT = {
