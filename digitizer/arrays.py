@@ -13,6 +13,9 @@ D = NDArray[np.float64]
 B = NDArray[np.bool_]
 
 
+_APART = 0.4  # px between samples up to which a zigzag cannot be seen at all
+
+
 def stretches(mask: B) -> list[tuple[int, int]]:
     """[start, stop) of each stretch of True in ``mask`` (N,), from left to right."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
@@ -28,7 +31,11 @@ def runs_of(inked: B) -> tuple[I64, I64, I64]:
     return column, top, np.nonzero(step < 0)[1]
 
 
-def smoothed(y: D, share: float) -> D:
-    """(N,) samples, with that ``share`` of each neighbour in them."""
+def smoothed(y: D, share: float, step: float = 0.0) -> D:
+    """(N,) samples, with that ``share`` of each neighbour in them; with less where ``step``, px between them, is long.
+
+    A zigzag from one sample to the next cannot be seen where they lie close together, and so would be invented.
+    """
+    share *= min(1.0, (_APART / max(step, 1e-6)) ** 2)
     z = np.concatenate([y[:1], y, y[-1:]])
     return np.asarray((1 - 2 * share) * y + share * (z[:-2] + z[2:]), np.float64)

@@ -30,7 +30,7 @@ from ecg_image_kit.page import Page
 from . import fitting
 from .arrays import D
 from .borders import BINS, HIGH, WIDE, patch, stacked, within
-from .fitting import Example, Kind
+from .fitting import Example, Kind, along, cross_entropy, plane
 from .patches import Mixture, jitter, laid_flat
 
 KIND = Kind(
@@ -60,19 +60,11 @@ class Borders(nn.Module):
         super().__init__()
         a, b, c, d, e = widths
 
-        def plane(given: int, made: int, stride: int = 1) -> nn.Sequential:
-            conv = nn.Conv2d(given, made, 3, (stride, 1), 1, bias=False)
-            return nn.Sequential(conv, nn.BatchNorm2d(made), nn.ReLU(inplace=True))
-
-        def along(step: int) -> nn.Sequential:
-            conv = nn.Conv1d(e, e, 5, padding=2 * step, dilation=step, bias=False)
-            return nn.Sequential(conv, nn.BatchNorm1d(e), nn.ReLU(inplace=True))
-
         self.look = nn.Sequential(
             plane(4, a), plane(a, a), plane(a, b, 2), plane(b, c, 2), plane(c, d, 2),
             nn.Conv2d(d, e, (HIGH // 8, 1)), nn.ReLU(inplace=True),
         )  # fmt: skip
-        self.judge = nn.Sequential(along(1), along(2), along(4), along(1), nn.Conv1d(e, 2, 5, padding=2))
+        self.judge = nn.Sequential(*(along(e, step) for step in (1, 2, 4, 1)), nn.Conv1d(e, 2, 5, padding=2))
 
     def forward(self, patches: Tensor) -> Tensor:
         halves: Tensor = self.judge(self.look(patches)[:, :, 0])  # each column's left and right half
@@ -111,9 +103,7 @@ def _through(x: D, y: D, at: D) -> D:
 
 def loss_of(logits: Tensor, at: Tensor, sharp: float) -> Tensor:
     """Cross-entropy against the places about ``at`` (N,) px."""
-    places = torch.from_numpy(BINS.astype(np.float32))
-    right = torch.softmax(-0.5 * ((places - at[:, None]) / sharp) ** 2, dim=1)
-    return -(right * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    return cross_entropy(logits, at, BINS, sharp).mean()
 
 
 @command()

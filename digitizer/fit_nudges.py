@@ -29,7 +29,7 @@ from ecg_image_kit.page import Page
 
 from . import fitting
 from .arrays import U8, D
-from .fitting import Example, Kind
+from .fitting import Example, Kind, along, cross_entropy, plane
 from .network import PX_PER_MM
 from .nudges import BINS, HIGH, drawing, looked, places_of
 from .patches import jitter, laid_flat
@@ -69,19 +69,11 @@ class Nudges(nn.Module):
         super().__init__()
         a, b, c, d, e = widths
 
-        def plane(given: int, made: int, stride: int = 1) -> nn.Sequential:
-            conv = nn.Conv2d(given, made, 3, (stride, 1), 1, bias=False)
-            return nn.Sequential(conv, nn.BatchNorm2d(made), nn.ReLU(inplace=True))
-
-        def along(step: int) -> nn.Sequential:
-            conv = nn.Conv1d(e, e, 5, padding=2 * step, dilation=step, bias=False)
-            return nn.Sequential(conv, nn.BatchNorm1d(e), nn.ReLU(inplace=True))
-
         self.look = nn.Sequential(
             plane(5, a), plane(a, b, 2), plane(b, c, 2), plane(c, d, 2),
             nn.Conv2d(d, e, (HIGH // 8, 1)), nn.ReLU(inplace=True),
         )  # fmt: skip
-        self.judge = nn.ModuleList([along(1), along(2), along(4), along(8)])
+        self.judge = nn.ModuleList([along(e, step) for step in (1, 2, 4, 8)])
         self.say = nn.Conv1d(e, len(BINS), 3, padding=1)
 
     def forward(self, looks: Tensor) -> Tensor:
@@ -162,9 +154,7 @@ def _smooth(n: int, long: float, rng: np.random.Generator) -> D:
 
 def loss_of(logits: Tensor, beside: Tensor, sharp: float) -> Tensor:
     """Cross-entropy against the places about ``beside`` (N, L) px, where these are within reach."""
-    places = torch.from_numpy(BINS.astype(np.float32))
-    right = torch.softmax(-0.5 * ((places[:, None] - beside[:, None]) / sharp) ** 2, dim=1)
-    each = -(right * torch.log_softmax(logits, dim=1)).sum(dim=1)
+    each = cross_entropy(logits, beside, BINS, sharp)
     near = (beside.abs() < BINS[-1] + 0.5).float()
     loss: Tensor = (each * near).sum() / near.sum().clamp(min=1.0)
     return loss

@@ -37,6 +37,7 @@ from ecg_image_kit.page import Page
 from ecg_image_kit.record import Record, atomic_write
 from ecg_image_kit.sources.parts import open_part
 
+from .arrays import D
 from .export import commit
 from .patches import Mixture
 
@@ -85,6 +86,25 @@ class Kind(NamedTuple):
     what: str
     given: str
     said: str
+
+
+def plane(given: int, made: int, stride: int = 1) -> nn.Sequential:
+    """A layer whose columns stay, at full resolution; ``stride``: of rows."""
+    conv = nn.Conv2d(given, made, 3, (stride, 1), 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(made), nn.ReLU(inplace=True))
+
+
+def along(channels: int, step: int) -> nn.Sequential:
+    """A layer on columns, of which it sees five that lie ``step`` apart."""
+    conv = nn.Conv1d(channels, channels, 5, padding=2 * step, dilation=step, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm1d(channels), nn.ReLU(inplace=True))
+
+
+def cross_entropy(logits: Tensor, at: Tensor, bins: D, sharp: float) -> Tensor:
+    """(N, ...) of logits (N, bins, ...) against the places about ``at`` (N, ...) px, SD ``sharp``."""
+    places = torch.from_numpy(bins.astype(np.float32)).view(-1, *(1 for _ in at.shape[1:]))
+    right = torch.softmax(-0.5 * ((places - at[:, None]) / sharp) ** 2, dim=1)
+    return -(right * torch.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 class Examples(IterableDataset[Example]):

@@ -25,7 +25,7 @@ _FINE = 0.8  # px along a trace between places, at most
 _STROKE = 2.0  # px, width of what is drawn of the traces for the network
 _LONG, _REACH = 8192, 40  # places that are looked at at once, for the sake of memory; how far the network sees
 _TIMES = 2  # the second time it looks from where it said the first time
-_SHARE, _APART = 0.15, 0.4  # of each neighbour, of samples so many px apart: see polish
+_SMOOTHED = 0.15  # share of each neighbour
 _STEEPEST = 0.05  # cosine, of what is taken for the direction of a trace
 
 
@@ -56,8 +56,8 @@ def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Small) -> list[D]
         for k, (px, py) in enumerate(zip(x, y, strict=True)):
             at = places_of(px, py)
             beside = _beside(image, drawn, at, network)
-            share = _SHARE * min(1.0, (_APART * (px.size - 1) / max(px[-1] - px[0], 1e-6)) ** 2)
-            y[k] = smoothed(py + (beside / at.cosine)[at.samples], share)
+            step = float(px[-1] - px[0]) / max(px.size - 1, 1)
+            y[k] = smoothed(py + (beside / at.cosine)[at.samples], _SMOOTHED, step)
     return y
 
 

@@ -29,9 +29,7 @@ from .tracks import FS, first_x
 from .untangle import mended
 
 _SPREAD = 0.1  # mm, SD, of the network's drawing
-# Share of each neighbour, of samples 0.4 px apart: a zigzag from one to the next cannot be seen there, and so would be
-# invented. The further apart samples are, the less is taken away.
-_DRAWN, _FITTED, _APART = 0.25, 0.2, 0.4
+_DRAWN, _FITTED = 0.25, 0.2  # share of each neighbour, before and after a fit to blurred ink
 _HELD = 0.5  # share of the error with which the beginning of time is known, that the rows' ends are held against
 _FAR_OFF = 0.1  # mm
 _CRISP = 0.1  # RMS error of coverage below which it pays to fit from the start
@@ -67,8 +65,8 @@ def polish(
         curves = mended(ink.coverage, curves, pen_of(ink.coverage, curves, 0.3 * ky), kx, ky, INK)
     pen = pen_of(ink.coverage, curves, 0.3 * ky)
     scale, spread = layout.gain * ky, _SPREAD * ky
-    seen = min(1.0, (_APART / curves[0].step) ** 2)
-    curves = [c.led(smoothed(c.y, _DRAWN * seen)) for c in curves]
+    step = curves[0].step
+    curves = [c.led(smoothed(c.y, _DRAWN, step)) for c in curves]
     found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     crisp = float(np.median([fit.residual for fit in found])) < _CRISP
@@ -88,7 +86,7 @@ def polish(
         found = [replace(fit, seen=c.seen) for fit, c in zip(sharp, curves, strict=True)]
     else:  # once more, also where nothing was moved: one fit alone does not reach its end
         found, pen = fit_curves(ink, curves, pen, scale, spread=spread)
-        found = [replace(fit, y=smoothed(fit.y, _FITTED * seen)) for fit in found]
+        found = [replace(fit, y=smoothed(fit.y, _FITTED, step)) for fit in found]
     curves = [c.led(fit.y) for c, fit in zip(curves, found, strict=True)]
     # Not held: the stroke is no more than a guess.
     found = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), found, pen, scale)
