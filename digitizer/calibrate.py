@@ -304,8 +304,13 @@ def _scale(
     tolerance: float,
     usual_only: bool,
 ) -> tuple[float, str, bool]:
-    """The nearest usual value to the pulses' median, where it came from, and whether it is more than assumed."""
+    """The nearest usual value to the pulses' median, or that given; where it came from, and whether nothing is to be
+    said against it."""
     if given is not None:
+        against = [value for value in measured if abs(value / given - 1) > tolerance]
+        if len(against) > 1 and 2 * len(against) > len(measured):
+            said = f"{given:g} {unit}, given, but {len(against)} calibration pulses say {np.median(against):.2f}"
+            return given, said, False
         return given, f"{given:g} {unit}, given", True
     if not measured:
         return default, f"{default:g} {unit}, assumed: no calibration pulse was read", False

@@ -20,8 +20,9 @@ from .errors import UsageError
 from .generate import MANIFEST, Row, Summary, generate
 from .layout import NAMES, SHEETS
 from .recipes import RECIPES
-from .render import Style
+from .render import CHOICES, Style
 from .sources import source_names
+from .text import FONTS
 
 _SHOWN = 10  # failures and warnings printed in full; all are in the manifest
 
@@ -128,9 +129,17 @@ def catalogue() -> str:
         "recipes (several joined by commas, or a YAML file):",
         *(f"  {name:{max(map(len, RECIPES))}}  {recipe.about}" for name, recipe in RECIPES.items()),
         "styles: default, random, or a YAML file with any of these fields (here with their defaults; sizes in mm):",
-        *(f"  {f.name}: {list(f.default) if isinstance(f.default, tuple) else f.default}" for f in fields(Style)),
-    ]
+        *(f"  {f.name}: {list(f.default) if isinstance(f.default, tuple) else f.default}{_choices(f.name)}"
+          for f in fields(Style)),
+    ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _choices(name: str) -> str:
+    """Of a field of a style that has some, as a YAML comment."""
+    if name in ("font", "label_font"):
+        return f"  # {', '.join(FONTS)}, or a .ttf or .otf file"
+    return f"  # {', '.join(CHOICES[name])}" if name in CHOICES else ""
 
 
 _STAGES = {
@@ -275,7 +284,9 @@ def _report(
 
 
 def _sentence(summary: Summary, seconds: float, what: str) -> str:
-    parts = [f"{summary.made} {what}{'' if summary.made == 1 else 's'} made in {summary.out}"]
+    parts = [f"{_many(summary.made, what)} made in {summary.out}"]
+    if summary.records < summary.made:  # a long record takes several pages
+        parts[0] = f"{_many(summary.made, what)} of {_many(summary.records, 'record')} made in {summary.out}"
     if summary.made:
         parts.append(f"{summary.made / seconds:.1f} {what}s/s")
     if summary.kept:
@@ -283,6 +294,10 @@ def _sentence(summary: Summary, seconds: float, what: str) -> str:
     if summary.failures:
         parts.append(f"{len(summary.failures)} failed (see {MANIFEST})")
     return ", ".join(parts)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -64,11 +64,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """What ``generate`` did: pages made now, pages that were there already, and (record, message) of failures."""
+    """What ``generate`` did: pages made now, pages that were there already, of how many records, and (record, message)
+    of failures."""
 
     out: Path
     made: int
     kept: int
+    records: int
     failures: tuple[tuple[str, str], ...]
 
 
@@ -135,7 +137,8 @@ def generate(
         raise UsageError(f"source {config.src!r} has no records. Check --src, --root, --filter and --ids.")
     if config.export and made + kept:
         export(out, split(config.export), exporting)
-    return Summary(out, made, kept, tuple((row.record, row.error) for row in rows if row.status != "ok"))
+    records = len({row.record for row in rows if row.status == "ok"})
+    return Summary(out, made, kept, records, tuple((row.record, row.error) for row in rows if row.status != "ok"))
 
 
 # How it is written

@@ -36,6 +36,10 @@ CAPS = ("butt", "round")
 SEPARATORS = ("none", "tick", "line")
 MINOR = ("line", "dots", "none")
 LABELS = ("above", "left", "none")
+CHOICES: dict[str, tuple[str, ...]] = {  # of fields of a Style
+    "grid": (*GRIDS, "none"), "minor": MINOR, "cap": CAPS, "label": LABELS, "separator": SEPARATORS,
+    "header": tuple(headers.ARRANGEMENTS), "code": ("none", "qr", "bar"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,7 @@ class Style:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        choices: dict[str, tuple[str, ...]] = {
-            "grid": (*GRIDS, "none"), "minor": MINOR, "cap": CAPS, "label": LABELS, "separator": SEPARATORS,
-            "header": tuple(headers.ARRANGEMENTS), "code": ("none", "qr", "bar"),
-        }  # fmt: skip
-        for name, allowed in choices.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"style {name} {getattr(self, name)!r}; expected one of {', '.join(allowed)}.")
         ranges = {

@@ -127,6 +127,22 @@ def test_pulses_that_disagree_do_not_make_a_gain_of_their_own(heights: list[floa
     assert sure == ("assumed" not in why)
 
 
+def test_a_scale_that_is_given_against_the_pulses_is_taken_and_warned_of() -> None:
+    page = printed("3x4", "00002")
+    reading = digitizer.read(page.image, gain=20)
+    assert reading.page.layout.gain == 20
+    said = reading.notes["gain"]
+    assert said.startswith("20 mm/mV, given, but 3 calibration pulses say 10.0") and f"gain {said}" in reading.warnings
+    assert not any(warning.startswith("gain") for warning in digitizer.read(page.image, gain=10).warnings)
+
+
+@pytest.mark.parametrize(("heights", "against"), [([10.1, 9.9, 20.2], False), ([10.0], False), ([9.9, 10.1], True)])
+def test_one_pulse_that_is_misread_says_nothing_against_a_scale(heights: list[float], against: bool) -> None:
+    given = 20.0 if against or len(heights) == 1 else 10.0
+    _, words, sure = calibrate._scale("mm/mV", given, heights, (5.0, 10.0, 20.0), 10.0, 0.12, usual_only=False)
+    assert sure is not against and ("but" in words) is against
+
+
 @pytest.mark.parametrize(("speed", "gain"), [(25, 20), (50, 5)])
 def test_scale_as_given(speed: float, gain: float) -> None:
     page = printed("3x4", "00002", speed=speed, gain=gain)

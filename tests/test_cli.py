@@ -211,6 +211,15 @@ def test_out_is_needed(capsys: Capture) -> None:
     assert "--out" in refused(capsys, "-n", "1")
 
 
+def test_a_long_record_makes_several_pages_and_that_is_said(tmp_path: Path, capsys: Capture) -> None:
+    lines = [f"{s:.3f},{np.sin(6 * s):.4f}" for s in np.arange(2500) / 100]
+    (tmp_path / "long.csv").write_text("\n".join(["time_s,II", *lines]) + "\n")
+    args = ["--src", str(tmp_path / "long.csv"), "--dpi", "50", "--workers", "1"]
+    assert main([*args, "--out", str(tmp_path / "out")]) == 0
+    pages = len(list((tmp_path / "out").glob("*.png")))
+    assert pages > 1 and capsys.readouterr().out.startswith(f"{pages} pages of 1 record made in ")
+
+
 def test_failures_are_told_and_exit_with_1(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -254,7 +263,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, capsys: Capture, monkeypatch: p
 def test_list_and_version(capsys: Capture) -> None:
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
-    for word in ("samples", "ecgsyn", "3x4+1R", "random", "clean", "Letter", *(f.name for f in fields(Style))):
+    for word in ("samples", "3x4+1R", "random", "Letter", "none, tick, line", *(f.name for f in fields(Style))):
         assert word in out
     with pytest.raises(SystemExit) as done:
         main(["--version"])
