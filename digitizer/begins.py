@@ -19,9 +19,10 @@ from .segment import INK, Ink, erase
 
 _TALL = 1.0  # mm that it reaches beyond the curve, at least
 _LOOKED = (1.0, 3)  # mm, and px beyond these, of the lead's first columns
+_FOOT = 0.05  # of its height, that the curve may be off where it ends
 _OTHER = 0.4  # of that, that ink (a separator) may reach beyond the curve on the other side
 _BEFORE = 0.3  # of its ink that may lie on the other side of the border
-_LEANS = (0.1, 0.85)  # of its height that some column has: no column of what stands upright does
+_LEANS = (0.1, 0.9)  # of its height that some column has: no column of what stands upright does
 _TICK, _OWN_TICK, _MARGIN = 40.0, 8.0, 2.0  # mm of the longest; from its middle to the trace; px that it may be larger
 _ROWS_DIFFER = 1.0  # mm by which ticks of different rows may be differently high above their leads
 _NEXT = 0.7  # px beside another row's stroke that are its own, too
@@ -96,7 +97,7 @@ def begun(
     side = int(beyond[:, :3].max(axis=1).argmax())  # 0: it begins above the curve, 1: below
     peak = int(beyond[side, :3].argmax())
     tall = float(beyond[side, peak])
-    short = np.flatnonzero(beyond[side, peak:] < pen)
+    short = np.flatnonzero(beyond[side, peak:] < max(pen, _FOOT * tall))
     if tall < _TALL * ky or not short.size:
         return one
     end = peak + int(short[0])

@@ -38,6 +38,12 @@ _PASSES = (
 )
 _STIFF = (1, 2)
 _BEYOND = 12.0  # mm
+# Of the bends of a sheet and of the noise of phases: how far they reach, mm squared (each point is like those so far
+# away); of the noise, how large it is, and at most, mm squared; and how small, against it, bends are that are none. Smoothing by
+# which the two are told apart, and that is tried, mm.
+_COARSE, _FINE, _NOISE, _LOUD, _FLAT = 64.0, 5.8, (0.012**2, 0.02**2), 0.04**2, 0.1
+_TOLD, _REACHES = (0.0, 2.0, 4.0, 8.0), (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
+_SEEN = 0.25  # of how well the grid is seen where it is seen well
 _NODE = 4  # px of the reduced image between nodes of the phase
 _MM_BETWEEN = 2.5  # nodes of the upright image's mesh
 
@@ -392,9 +398,45 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
                 field[..., axis] = _stiff(field[..., axis], strength)
             strengths[axis] = strength
             rest[axis] = float(np.sqrt(np.average(move**2, weights=strength)))
-    field = _foldless(field, polynomials, k)
     seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
-    return field, seen, float(np.hypot(rest[0], rest[1]))
+    for axis in (0, 1):
+        field[..., axis] = _quiet(field[..., axis], np.minimum(seen, 1.5).astype(np.float64), k / _NODE)
+    return _foldless(field, polynomials, k), seen, float(np.hypot(rest[0], rest[1]))
+
+
+def _quiet(field: D, seen: D, nodes: float) -> D:
+    """(rows, columns) mm of a ``field``, less noise: what bends it more finely than the sheet is likely to be bent.
+
+    A sheet on a screen is flat, one in the hand bends a little, and one that was crumpled has bends of a few mm, while
+    the noise of phases (0.01 to 0.03 mm, by which time would be wrong by a millisecond) is the same on all of them. So
+    what is left beside a polynomial is made as smooth as Stein's estimate of the risk (Ann. Statist. 9, 1981) says is
+    best; or nothing is left.
+
+    Args:
+        seen: (rows, columns) how well the grid is seen. nodes: per mm.
+    """
+    even = _stiff(field, seen)
+    bent, there = field - even, seen > _SEEN
+
+    def smooth(reach: float) -> D:
+        if not reach:
+            return bent
+        around = [cv2.GaussianBlur(v, (0, 0), reach * nodes) for v in (bent * seen, seen)]
+        return np.asarray(around[0] / (around[1] + 1e-3), np.float64)
+
+    # How much is left after smoothing tells how much of it is noise.
+    power = np.array([np.mean(smooth(reach)[there] ** 2) for reach in _TOLD])
+    if not power[-1] > 0:
+        return field
+    tried = np.array(_TOLD) ** 2
+    alike = np.stack([noise / (noise + tried) for noise in (_FINE, _COARSE)], axis=-1)
+    noise, bends = np.linalg.lstsq(alike / power[:, None], np.ones(power.size), rcond=None)[0]
+    if bends < _FLAT * noise and power[0] < _LOUD:
+        return even
+    noise = float(np.clip(noise, *_NOISE))
+    risk = [np.mean((bent - smooth(r))[there] ** 2) + 2 * noise * _FINE / (_FINE + r**2 / 2) for r in _REACHES]
+    best = int(np.argmin(risk))
+    return even if power[0] < risk[best] else even + smooth(_REACHES[best])
 
 
 def _continued(phase: D, trust: D, enough: float, reach: float) -> D:
@@ -535,7 +577,7 @@ def _upright(
 def _sheet(seen: F, traces: B) -> B:
     """The largest connected region in which the grid is seen, and others that traces lead to: glare may hide the grid
     between them, and leave the traces."""
-    mask = cv2.morphologyEx((seen > 0.25).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    mask = cv2.morphologyEx((seen > _SEEN).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         raise GridNotFound("no part of the picture in which the grid is seen all over.")

@@ -16,16 +16,21 @@ import numpy as np
 
 from ecg_image_kit.raster import draw_graph
 
-from .arrays import I64, U8, D, F, smoothed
+from .arrays import I64, U8, B, D, F, smoothed, stretches
 from .network import Small
 
-HIGH, _TAP = 24, 0.6  # places across a trace that are looked at, px apart
-BINS = np.arange(-16, 17) / 4  # px across, of which the network says how likely they are
+HIGH, _TAP = 32, 0.6  # places across a trace that are looked at, px apart
+# Px across, of which the network says how likely they are; the outermost stand for all that is further.
+BINS = np.concatenate([np.arange(-8, -4, 0.5), np.arange(-4, 4, 0.25), np.arange(4, 8.5, 0.5)])
+CHANNELS = 6  # of what it looks at: red, green, blue, the trace as read, the others, its direction
 _FINE = 0.8  # px along a trace between places, at most
 _STROKE = 2.0  # px, width of what is drawn of the traces for the network
-_LONG, _REACH = 8192, 40  # places that are looked at at once, for the sake of memory; how far the network sees
-_TIMES = 2  # the second time it looks from where it said the first time
-_SMOOTHED = 0.15  # share of each neighbour
+_ROOM = 3  # traces that may cross in one px
+_LONG, _REACH = 8192, 80  # places that are looked at at once, for the sake of memory; how far the network sees
+# Looked at again, from where it is then, is what was moved by more than so many px, and samples beside it: a
+# second time to see better, further times because tips of peaks that were lost are far away.
+_AGAIN, _BESIDE = (0.3, 1.0, 1.0, 1.0, 1.0), 20
+_SMOOTHED = 0.22  # share of each neighbour
 _STEEPEST = 0.05  # cosine, of what is taken for the direction of a trace
 
 
@@ -51,32 +56,49 @@ def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Small) -> list[D]
         x, y: of every trace, px (samples,), finite.
     """
     y = list(y)
-    for _ in range(_TIMES):
-        drawn = drawing(image.shape[:2], x, y)
-        for k, (px, py) in enumerate(zip(x, y, strict=True)):
+    parts = [np.ones(py.size, np.bool_) for py in y]
+    for least in (*_AGAIN, np.inf):
+        drawn = Drawing(image.shape[:2], x, y)
+        for k, (px, py, part) in enumerate(zip(x, y, parts, strict=True)):
+            if not part.any():
+                continue
             at = places_of(px, py)
-            beside = _beside(image, drawn, at, network)
+            beside = _beside(image, drawn, k, at, part, network)
             step = float(px[-1] - px[0]) / max(px.size - 1, 1)
-            y[k] = smoothed(py + (beside / at.cosine)[at.samples], _SMOOTHED, step)
+            y[k] = np.where(part, smoothed(py + (beside / at.cosine)[at.samples], _SMOOTHED, step), py)
+            moved = np.maximum.reduceat(np.abs(beside), at.samples) > least
+            parts[k] = cv2.dilate(moved.astype(np.uint8)[:, None], np.ones((2 * _BESIDE + 1, 1)))[:, 0] > 0
     return y
 
 
-def _beside(image: U8, drawn: U8, at: Places, network: Small) -> D:
-    """px by which the trace is likely to run beside each place."""
-    out = np.empty(at.x.size)
-    for first in range(0, at.x.size, _LONG):
-        start = max(0, first - _REACH)
-        odds = network.odds(looked(image, drawn, at.part(slice(start, first + _LONG + _REACH)))[None])[0]
-        out[first : first + _LONG] = (BINS @ odds)[first - start :][:_LONG]
+def _beside(image: U8, drawn: Drawing, which: int, at: Places, part: B, network: Small) -> D:
+    """px by which the trace is likely to run beside each place; 0 beside samples that are no ``part`` of what is looked
+    at."""
+    out = np.zeros(at.x.size)
+    for begin, end in stretches(part):
+        begin, end = int(at.samples[begin]), int(at.samples[end - 1]) + 1
+        for first in range(begin, end, _LONG):
+            start, last = max(0, first - _REACH), min(end, first + _LONG)
+            odds = network.odds(looked(image, drawn, which, at.part(slice(start, last + _REACH)))[None])[0]
+            out[first:last] = (BINS @ odds)[first - start :][: last - first]
     return out
 
 
-def drawing(shape: tuple[int, int], x: Sequence[D], y: Sequence[D]) -> U8:
-    """(H, W) of all traces."""
-    drawn = np.zeros(shape, np.uint8)
-    for px, py in zip(x, y, strict=True):
-        draw_graph(drawn, px, py, _STROKE)
-    return drawn
+class Drawing:
+    """The traces of a page as they have been read, together and each."""
+
+    def __init__(self, shape: tuple[int, int], x: Sequence[D], y: Sequence[D]) -> None:
+        """``shape``: of the page, px; ``x``, ``y``: px (samples,) of each trace."""
+        self.all = np.zeros(shape, np.uint8)
+        self.each: list[tuple[int, U8]] = []  # the first row of px that it is in, and its rows
+        for px, py in zip(x, y, strict=True):
+            top = int(np.clip(np.floor(py.min() - _STROKE), 0, shape[0] - 1))
+            bottom = int(np.clip(np.ceil(py.max() + _STROKE) + 1, top + 1, shape[0]))
+            own = np.zeros((bottom - top, shape[1]), np.uint8)
+            draw_graph(own, px, py - top, _STROKE)
+            own //= _ROOM
+            self.all[top:bottom] = cv2.add(self.all[top:bottom], own)
+            self.each.append((top, own))
 
 
 def places_of(x: D, y: D) -> Places:
@@ -95,13 +117,17 @@ def places_of(x: D, y: D) -> Places:
     return Places(px, py, dy / far, cosine, samples)
 
 
-def looked(image: U8, drawn: U8, at: Places) -> F:
-    """(5, HIGH, places) float32: RGB across the trace, what is ``drawn`` of all traces there, and its direction."""
+def looked(image: U8, drawn: Drawing, which: int, at: Places) -> F:
+    """(CHANNELS, HIGH, places) float32: what is seen across a trace, one of those ``drawn``."""
     across = (np.arange(HIGH) - (HIGH - 1) / 2)[:, None] * _TAP
     x, y = (at.x - across * at.sine).astype(np.float32), (at.y + across * at.cosine).astype(np.float32)
-    parts = []
-    for part in (image, drawn):
-        seen = cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        parts.append(seen.reshape(HIGH, at.x.size, -1).transpose(2, 0, 1))
-    look = np.concatenate(parts).astype(np.float32) / np.float32(255)
-    return np.concatenate([look, np.broadcast_to(at.sine.astype(np.float32), (1, HIGH, at.x.size))])
+    top, own = drawn.each[which]
+
+    def seen(part: U8, down: int, edge: int) -> F:
+        taken = cv2.remap(part, x, y - np.float32(down), cv2.INTER_LINEAR, borderMode=edge)
+        return np.asarray(taken.reshape(HIGH, at.x.size, -1).transpose(2, 0, 1), np.float32) / np.float32(255)
+
+    of_its_own = seen(own, top, cv2.BORDER_CONSTANT)
+    others = seen(drawn.all, 0, cv2.BORDER_CONSTANT) - of_its_own
+    direction = np.broadcast_to(at.sine.astype(np.float32), (1, HIGH, at.x.size))
+    return np.concatenate([seen(image, 0, cv2.BORDER_REPLICATE), _ROOM * of_its_own, _ROOM * others, direction])

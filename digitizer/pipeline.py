@@ -213,7 +213,7 @@ def interpret(
     fitted, how = view, "learned"
     if ink is not None:
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
-        found, fitted = _Found(calibration, fits, pen), upright
+        found, fitted = _Found(calibration, fits, pen, found.timed), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
             with contextlib.suppress(NoTrace):
                 plain = _found(ink, upright, speed, gain)
@@ -221,10 +221,27 @@ def interpret(
                 near = network.narrowed(ink, own)
                 near = about(ink, near, layout.strips, fits, pen, upright.kx, layout.speed)
                 if _is_better(plain, found, near, upright, grid.straightened):
-                    found, how = plain, "analytic"
+                    found, how = _timed_as(found, plain), "analytic"
     if nudger is not None and (ink is None or found.residual > _AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)
     return _reading(image, name, fs, grid, fitted, found, how)
+
+
+def _timed_as(found: _Found, plain: _Found) -> _Found:
+    """``plain``, the same strips read without a network, with time beginning where networks have ``found`` it to.
+
+    Of a page as it was drawn the ink itself tells it better.
+    """
+    if plain.residual < _AS_DRAWN or found.timed is borders.UNSEEN:
+        return plain
+    layout, strips = plain.calibration.layout, found.calibration.layout.strips
+    by = float(np.median([there.x - here.x for here, there in zip(layout.strips, strips, strict=True)]))
+    later = replace(layout, strips=tuple(replace(strip, x=strip.x + by) for strip in layout.strips))
+    fits = []
+    for fit in plain.fits:
+        samples = np.arange(fit.y.size, dtype=np.float64)
+        fits.append(replace(fit, y=np.interp(samples + by * FS / layout.speed, samples, fit.y)))
+    return replace(plain, calibration=replace(plain.calibration, layout=later), fits=fits)
 
 
 def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small) -> _Found:

@@ -154,6 +154,31 @@ def test_a_screen_seen_at_an_angle_is_not_taken_for_flat(record: Record) -> None
     assert np.percentile(errors(page), 90) < 0.1
 
 
+def bends(rng: np.random.Generator, rms: float, reach: float) -> NDArray[np.float64]:
+    """(240, 320) mm, smooth over so many mm, on nodes 0.8 mm apart."""
+    field = cv2.GaussianBlur(rng.normal(size=(240, 320)), (0, 0), reach / 0.8)
+    return np.asarray(rms * field / np.sqrt(np.mean(field**2)), np.float64)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("bent", "better"), [(0.0, 0.2), (0.03, 0.65), (0.3, 1.0)])
+def test_noise_of_the_map_goes_and_the_bends_of_the_sheet_stay(bent: float, better: float, seed: int) -> None:
+    """Of a sheet on a screen, in the hand, and crumpled: what is left of the noise, as a share of it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:240, :320] / 300.0
+    true = 250 * x + 9 * y - 4 * x * y + 2 * x**2 * y + bends(rng, bent, 9.0 if bent < 0.1 else 7.0)
+    noise = bends(rng, 0.015, 1.7)
+    after = module._quiet(true + noise, np.ones((240, 320)), 1 / 0.8) - true
+    assert np.sqrt(np.mean(after**2)) < better * 0.015
+
+
+def test_the_map_of_a_flat_screen_is_exact_to_a_few_micrometres(record: Record) -> None:
+    """Although its pixels make moire of the grid's lines."""
+    page = render(record, Layout.for_record(record, "6x2"), dpi=180)
+    page = apply(page, recipe_of("photo-screen").draw(np.random.default_rng(5), 0.3))
+    assert np.percentile(errors(page), 80) < 0.03
+
+
 def test_what_has_no_grid_is_refused() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (600, 800, 3), dtype=np.uint8)

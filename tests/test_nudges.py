@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 import digitizer
+from digitizer.borders import UNSEEN, Shift
 from digitizer.calibrate import Calibration
 from digitizer.network import PX_PER_MM, WEIGHTS, Small, small
-from digitizer.nudges import BINS, HIGH, drawing, looked, nudged, places_of
+from digitizer.nudges import BINS, CHANNELS, HIGH, Drawing, looked, nudged, places_of
 from digitizer.patches import Mixture, laid_flat
-from digitizer.pipeline import _Found, _nudged
+from digitizer.pipeline import _Found, _nudged, _timed_as
 from digitizer.rectify import Upright, at_pitch, offset, turned
 from digitizer.refine import Fit
 from digitizer.tracks import FS
@@ -100,13 +101,29 @@ def test_looks_are_level_with_the_trace_whatever_its_direction() -> None:
     for slope in (0.0, 0.5, -3.0):
         y = 100 + slope * (x - 160) * (np.abs(x - 160) < 25)
         at = places_of(x, y)
-        look = looked(on_paper(x, y), drawing((200, 460), [x], [y]), at)
-        assert look.shape == (5, HIGH, at.x.size) and look.dtype == np.float32
+        look = looked(on_paper(x, y), Drawing((200, 460), [x], [y]), 0, at)
+        assert look.shape == (CHANNELS, HIGH, at.x.size) and look.dtype == np.float32
         middle = np.flatnonzero(np.abs(at.x - 160) < 5)
         ink, drawn = 1 - look[0][:, middle].mean(axis=1), look[3][:, middle].mean(axis=1)
         np.testing.assert_allclose(ink, ink[::-1], atol=0.02)  # as much on either side
         assert ink[HIGH // 2] > 0.9 and ink[[0, -1]].max() < 0.01 and drawn[HIGH // 2] > 0.8
-        assert look[4, 0, middle] == pytest.approx(slope / np.hypot(1, slope), abs=1e-6)
+        assert look[5, 0, middle] == pytest.approx(slope / np.hypot(1, slope), abs=1e-6)
+        assert not look[4].any()
+
+
+def test_a_trace_is_told_from_the_others_where_they_cross() -> None:
+    x = np.linspace(20, 300, 701)
+    level, rising = np.full(701, 100.0), 100 + (x - 160) / 2
+    beyond = np.full(701, -50.0)  # not on the page at all
+    drawn = Drawing((200, 460), [x, x, beyond], [level, rising, beyond])
+    look = looked(on_paper(x, level), drawn, 0, places_of(x, level))
+    middle = slice(HIGH // 2 - 1, HIGH // 2 + 1)
+    at = places_of(x, level).x
+    assert look[3, middle][:, np.abs(at - 160) < 130].min() > 0.7
+    assert look[4, middle][:, np.abs(at - 160) < 1].min() > 0.7
+    assert not look[4, middle][:, np.abs(at - 160) > 8].any()
+    above = int(HIGH / 2 - 0.5 - 6 / 0.6)  # 6 px higher, where the other one is 12 px further left
+    assert look[4, above][np.abs(at - 148) < 0.5].min() > 0.7 and not look[3, above].any()
 
 
 def test_the_network_that_comes_along_mends_what_is_taken_wrong(record: Record) -> None:
@@ -127,6 +144,29 @@ def test_the_network_that_comes_along_mends_what_is_taken_wrong(record: Record) 
     found = nudged(image, x, taken, network)
     before, after = (rms(np.concatenate([a - b for a, b in zip(each, true, strict=True)])) for each in (taken, found))
     assert after < 0.6 * before
+
+
+def test_peaks_that_were_cut_off_are_given_back(record: Record) -> None:
+    """In black and white, by the network that comes along: tips run through other rows, and are lost there."""
+    network = small("nudges")
+    assert network is not None
+    page = render(record, Layout.for_record(record, "3x4"), Style(), 200)
+    page = apply(page, recipe_of("scan-bw").draw(np.random.default_rng(3), 0.3))
+    image, to_px = laid_flat(page)
+    x, true = zip(*(to_px(page.mm(trace)).T for trace in page.traces), strict=True)
+    taken = [np.maximum(y, y.min() + 16) if np.median(y) - y.min() > 48 else y for y in true]  # 2 mm of over 6
+    assert sum(a is not b for a, b in zip(true, taken, strict=True)) > 2
+    found = nudged(image, x, taken, network)
+    before, after = (rms(np.concatenate([a - b for a, b in zip(each, true, strict=True)])) for each in (taken, found))
+    assert after < 0.5 * before
+
+
+def test_a_trace_is_looked_at_again_while_it_is_moved_far() -> None:
+    x, y = beats()
+    far, near = Says(2.0), Says(0.5)
+    for network in (far, near):
+        nudged(on_paper(x, y), [x], [y], network)
+    assert far.asked == 6 and near.asked == 2
 
 
 def test_long_traces_are_looked_at_in_pieces_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +222,29 @@ def test_fits_at_another_pitch_are_moved_by_the_same_on_paper(turn: int) -> None
     np.testing.assert_allclose(_nudged(found, fitted, view, Says(0.0)).fits[0].y, fits[0].y, rtol=1e-9)
 
 
+def test_what_is_read_without_networks_takes_over_the_time_that_they_see() -> None:
+    """The same line on paper, with other samples; but not of a page as it was drawn, which tells it better."""
+    _, y = beats(1250)
+    strip = Strip("I", 0.0, 2.5, 20.0, 40.0, 10.0, 0)
+    layout = Layout(120.0, 100.0, (strip, replace(strip, row=1, y=60.0)))
+
+    def reading(later: float, timed: Shift, residual: float = 0.1) -> _Found:
+        strips = tuple(replace(strip, x=strip.x + later) for strip in layout.strips)
+        calibration = Calibration(replace(layout, strips=strips), 0.0, True, 0.0, frozenset())
+        unread = Fit(np.full(1250, np.nan), np.zeros(1250, bool), residual)
+        return _Found(calibration, [Fit(y, np.ones(1250, bool), residual), unread], 3.0, timed)
+
+    plain, seen = reading(0.0, UNSEEN), Shift(0.07, 0.02)
+    after = _timed_as(reading(0.07, seen), plain)
+    assert [strip.x for strip in after.calibration.layout.strips] == pytest.approx([20.07, 20.07])
+    mm = np.arange(1250) * 25 / FS
+    np.testing.assert_allclose(after.fits[0].y[:-2], np.interp(mm + 0.07, mm, y)[:-2], atol=1e-9)
+    assert np.isnan(after.fits[1].y).all()
+    assert _timed_as(reading(0.07, UNSEEN), plain) is plain
+    sharp = reading(0.0, UNSEEN, residual=0.04)
+    assert _timed_as(reading(0.07, seen), sharp) is sharp
+
+
 @pytest.mark.parametrize(("recipe", "asked"), [("clean", False), ("photo", True)])
 def test_only_pages_that_are_not_as_they_were_drawn_are_looked_at(
     record: Record, recipe: str, asked: bool, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +258,11 @@ def test_only_pages_that_are_not_as_they_were_drawn_are_looked_at(
 
 def test_weights_of_ones_own_are_taken_if_there_and_those_that_cannot_be_read_refused(tmp_path: Path) -> None:
     shipped = small("nudges", tmp_path)
-    assert shipped is not None and shipped.odds(np.zeros((1, 5, HIGH, 20), np.float32)).shape == (1, len(BINS), 20)
+    assert shipped is not None and shipped.odds(np.zeros((1, CHANNELS, HIGH, 20), np.float32)).shape == (
+        1,
+        len(BINS),
+        20,
+    )
     (tmp_path / "nudges.onnx").write_text("no network")
     with pytest.raises(UsageError, match=r"nudges\.onnx cannot be loaded .*\. Expected what python -m digitizer"):
         small("nudges", tmp_path)
@@ -225,7 +292,7 @@ def test_examples_show_the_trace_where_they_say(record: Record) -> None:
     assert len(told) == 20
     off = []
     for look, beside in told:
-        assert look.shape == (5, HIGH, config.length) and beside.shape == (config.length,)
+        assert look.shape == (CHANNELS, HIGH, config.length) and beside.shape == (config.length,)
         seen = BINS @ Darkest().odds(look[None].float().numpy())[0]
         near = np.abs(beside.numpy()) < 2
         off.append(np.median((seen - beside.numpy())[near]))
@@ -264,19 +331,32 @@ def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: R
     assert odds.shape == (2, len(BINS), 128) and odds.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_loss_is_least_at_the_truth_and_counts_what_is_within_reach() -> None:
+def test_loss_is_least_at_the_truth_or_at_the_end_of_what_is_within_reach() -> None:
     fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
     import torch
 
     places = torch.from_numpy(BINS.astype(np.float32))
-    beside = torch.tensor([[0.4, 40.0]])
+    for truth, told in ((0.4, 0.4), (-5.3, -5.3), (40.0, 8.0)):
+        beside = torch.tensor([[truth]])
+        loss = [
+            float(fit_nudges.loss_of(-0.5 * ((places[None, :, None] - told - by) / 0.3) ** 2, beside, 0.3))
+            for by in (-1.0, 0.0, 1.0)
+        ]
+        assert loss[1] < min(loss[0], loss[2])
 
-    def logits(by: float) -> torch.Tensor:
-        return -0.5 * ((places[None, :, None] - beside[:, None] - by) / 0.3) ** 2
 
-    loss = [float(fit_nudges.loss_of(logits(by), beside, 0.3)) for by in (-1.0, 0.0, 1.0)]
-    assert loss[1] < min(loss[0], loss[2])
-    assert loss[1] == pytest.approx(float(fit_nudges.loss_of(logits(0.0)[..., :1], beside[:, :1], 0.3)))
+def test_peaks_are_cut_off_or_made_higher_than_they_are() -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    _, y = beats(2000)
+    lower = higher = 0
+    for seed in range(60):
+        taken = fit_nudges._peaks(y, np.random.default_rng(seed))
+        changed = taken != y
+        assert not changed[np.abs(y - np.median(y)) < 0.04 * np.ptp(y)].any()  # what is flat stays
+        before, after = (np.abs(each[changed] - np.median(y)) for each in (y, taken))
+        lower, higher = lower + int((after < before).any()), higher + int((after > before).any())
+        assert (after < before).all() or (after > before).all()
+    assert lower > 5 and higher > 3
 
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
