@@ -38,9 +38,9 @@ _PASSES = (
 )
 _STIFF = (1, 2)
 _BEYOND = 12.0  # mm
-# Of the bends of a sheet and of the noise of phases: how far they reach, mm squared (each point is like those so far
-# away); of the noise, how large it is, and at most, mm squared; and how small, against it, bends are that are none. Smoothing by
-# which the two are told apart, and that is tried, mm.
+# Bends of a sheet, and noise of phases, squares of mm: how far they reach (each point is like those so far away); how
+# large the noise is, and may be; and how much smaller than it bends are that are none. The reaches, mm, of smoothing by
+# which the two are told apart, and that is tried.
 _COARSE, _FINE, _NOISE, _LOUD, _FLAT = 64.0, 5.8, (0.012**2, 0.02**2), 0.04**2, 0.1
 _TOLD, _REACHES = (0.0, 2.0, 4.0, 8.0), (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
 _SEEN = 0.25  # of how well the grid is seen where it is seen well
