@@ -19,12 +19,12 @@ from ecg_image_kit.layout import Layout, Strip
 
 from .arrays import U8, D, F
 from .calibrate import Calibration, row_levels
-from .network import Small
+from .network import SMALL, Small
 from .rectify import Upright
 from .trace import Traced
 from .tracks import FS, count_of, drawn_of, first_x
 
-WIDE, HIGH = 64, 48  # px of what is looked at: 8 mm by 6 mm
+_, HIGH, WIDE = SMALL["borders"]  # px of what is looked at: 6 mm by 8 mm
 INNER = 10  # px that a border may lie further in than thought: from there on the lead's way is known
 BINS = (np.arange(2 * WIDE) + 0.5) / 2 - 0.5  # px in the patch, of which the network says how likely they are
 _STROKE = 1.0  # px: half the width of the lead's way, as it is drawn for the network

@@ -309,8 +309,8 @@ def _scale(
     if given is not None:
         against = [value for value in measured if abs(value / given - 1) > tolerance]
         if len(against) > 1 and 2 * len(against) > len(measured):
-            said = f"{given:g} {unit}, given, but {len(against)} calibration pulses say {np.median(against):.2f}"
-            return given, said, False
+            read = ", ".join(f"{value:.2f}" for value in against)
+            return given, f"{given:g} {unit}, given, but calibration pulses were read as {read}", False
         return given, f"{given:g} {unit}, given", True
     if not measured:
         return default, f"{default:g} {unit}, assumed: no calibration pulse was read", False

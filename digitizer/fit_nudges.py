@@ -65,7 +65,7 @@ class Config(fitting.Config):
     widths: tuple[int, ...] = (16, 24, 32, 48, 96)
     shuffle: int = 3000
     batch: int = 32
-    minutes: float = 36.0
+    minutes: float = 34.0
     passes: int = 2  # each time the traces of a page are taken wrong in another way
     pieces: int = 150  # of a page, in each pass
     length: int = 256  # places along a trace, of a piece
@@ -124,6 +124,8 @@ def _pass(
         beside = (np.interp(at.x, true_x, true_y) - at.y) * at.cosine
         starts = range(int(rng.integers(config.length)), at.x.size - config.length, config.length)
         pieces += [(which, at, beside, slice(start, start + config.length)) for start in starts]
+    if not pieces:
+        return
     often = np.array([_OFTEN if np.abs(beside[part]).max() > _WRONG else 1.0 for _, _, beside, part in pieces])
     for k in rng.choice(len(pieces), min(config.pieces, len(pieces)), replace=False, p=often / often.sum()):
         which, at, beside, part = pieces[k]

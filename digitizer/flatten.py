@@ -38,9 +38,9 @@ _PASSES = (
 )
 _STIFF = (1, 2)
 _BEYOND = 12.0  # mm
-# Bends of a sheet, and noise of phases, squares of mm: how far they reach (each point is like those so far away); how
-# large the noise is, and may be; and how much smaller than it bends are that are none. The reaches, mm, of smoothing by
-# which the two are told apart, and that is tried.
+# Bends of a sheet, and noise of phases: variances, mm squared, of the Gaussians that would make such of white noise; of
+# the noise, mm squared, how large it is, and may be; and how much smaller than it bends are that are none. The reaches,
+# mm, of smoothing by which the two are told apart, and that is tried.
 _COARSE, _FINE, _NOISE, _LOUD, _FLAT = 64.0, 5.8, (0.012**2, 0.02**2), 0.04**2, 0.1
 _TOLD, _REACHES = (0.0, 2.0, 4.0, 8.0), (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
 _SEEN = 0.25  # of how well the grid is seen where it is seen well
@@ -55,7 +55,7 @@ class Flattened:
     Attributes:
         image: (H, W, 3) uint8 RGB; px_per_mm the same both ways.
         to_source: its px -> the photograph's px.
-        residual_mm: RMS of the grid's phase against the map, where the grid is seen.
+        residual_mm: RMS of the grid's phase against the map, where the grid is seen, before that was made smooth.
         share: of the patches that agreed on the grid.
     """
 
@@ -415,8 +415,11 @@ def _quiet(field: D, seen: D, nodes: float) -> D:
     Args:
         seen: (rows, columns) how well the grid is seen. nodes: per mm.
     """
+    there = seen > _SEEN
+    if not there.any():
+        return field
     even = _stiff(field, seen)
-    bent, there = field - even, seen > _SEEN
+    bent = field - even
 
     def smooth(reach: float) -> D:
         if not reach:

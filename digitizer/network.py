@@ -25,7 +25,8 @@ LABEL_STRIDE = 4
 _UNIT = 32  # px that sides are multiples of
 _BAND, _AROUND = 28, 64  # units of rows that are looked at together, at most: memory; px around them that are, too
 WEIGHTS = Path(__file__).parent / "weights"
-SMALL = ("borders", "nudges")  # networks that look at details
+# Networks that look at details, and at what: channels, px high, and wide if that is not any number.
+SMALL = {"borders": (4, 48, 64), "nudges": (6, 32)}
 _SURE = 0.5  # probability that something is a name
 _LETTER = 16  # cells of the smallest name
 _UPRIGHT = 0.7  # share of the votes
@@ -167,8 +168,14 @@ class Small:
 
     def __init__(self, name: str, folder: str | os.PathLike[str] = WEIGHTS, threads: int = 0) -> None:
         remedy = f"Expected what python -m digitizer.fit_{name} writes."
-        self.session = session_of(Path(folder) / f"{name}.onnx", threads, remedy)
-        self.input, self._once = self.session.get_inputs()[0].name, _giving_back()
+        model = Path(folder) / f"{name}.onnx"
+        self.session = session_of(model, threads, remedy)
+        given, right = self.session.get_inputs()[0], SMALL[name]
+        if tuple(given.shape[1 : 1 + len(right)]) != right:
+            raise UsageError(
+                f"{model} looks at {given.shape[1:]}; expected {right}: it is of another version. {remedy}"
+            )
+        self.input, self._once = given.name, _giving_back()
 
     def odds(self, looks: F) -> F:
         """Probabilities of the places at each of (N, ...) looks."""

@@ -1,8 +1,8 @@
 """nudges: how far beside its fit a trace runs, as a small network sees it.
 
 The reader draws traces to a fifth of a pixel, and a fit to ink that is blurred, printed over, or black and white does
-no better. A small network looks along each fitted trace, at the page across it, and says how likely every quarter of a
-pixel on either side is where the trace really runs. It sees colours, the grid, and how the traces of this page look;
+no better. A small network looks along each fitted trace, at the page across it, and says how likely each place on
+either side is where the trace really runs. It sees colours, the grid, and how the traces of this page look;
 the fit only tells it which trace is meant.
 """
 
@@ -17,12 +17,12 @@ import numpy as np
 from ecg_image_kit.raster import draw_graph
 
 from .arrays import I64, U8, B, D, F, smoothed, stretches
-from .network import Small
+from .network import SMALL, Small
 
-HIGH, _TAP = 32, 0.6  # places across a trace that are looked at, px apart
+# What is looked at: red, green, blue, the trace as read, the others, its direction; places across it; px between them.
+(CHANNELS, HIGH), _TAP = SMALL["nudges"], 0.6
 # Px across, of which the network says how likely they are; the outermost stand for all that is further.
 BINS = np.concatenate([np.arange(-8, -4, 0.5), np.arange(-4, 4, 0.25), np.arange(4, 8.5, 0.5)])
-CHANNELS = 6  # of what it looks at: red, green, blue, the trace as read, the others, its direction
 _FINE = 0.8  # px along a trace between places, at most
 _STROKE = 2.0  # px, width of what is drawn of the traces for the network
 _ROOM = 3  # traces that may cross in one px
@@ -58,6 +58,8 @@ def nudged(image: U8, x: Sequence[D], y: Sequence[D], network: Small) -> list[D]
     y = list(y)
     parts = [np.ones(py.size, np.bool_) for py in y]
     for least in (*_AGAIN, np.inf):
+        if not any(part.any() for part in parts):
+            break
         drawn = Drawing(image.shape[:2], x, y)
         for k, (px, py, part) in enumerate(zip(x, y, parts, strict=True)):
             if not part.any():

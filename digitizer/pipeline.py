@@ -232,7 +232,7 @@ def _timed_as(found: _Found, plain: _Found) -> _Found:
 
     Of a page as it was drawn the ink itself tells it better.
     """
-    if plain.residual < _AS_DRAWN or found.timed is borders.UNSEEN:
+    if plain.residual < _AS_DRAWN or found.timed == borders.UNSEEN:
         return plain
     layout, strips = plain.calibration.layout, found.calibration.layout.strips
     by = float(np.median([there.x - here.x for here, there in zip(layout.strips, strips, strict=True)]))
@@ -240,8 +240,12 @@ def _timed_as(found: _Found, plain: _Found) -> _Found:
     fits = []
     for fit in plain.fits:
         samples = np.arange(fit.y.size, dtype=np.float64)
-        fits.append(replace(fit, y=np.interp(samples + by * FS / layout.speed, samples, fit.y)))
-    return replace(plain, calibration=replace(plain.calibration, layout=later), fits=fits)
+        at = samples + by * FS / layout.speed
+        nearest = np.round(at).astype(np.int64)
+        seen = (nearest == nearest.clip(0, fit.y.size - 1)) & fit.seen[nearest.clip(0, fit.y.size - 1)]
+        fits.append(replace(fit, y=np.interp(at, samples, fit.y), seen=seen))
+    notes = {**plain.calibration.notes, "time": found.calibration.notes["time"]}
+    return replace(plain, calibration=replace(plain.calibration, layout=later, notes=notes), fits=fits)
 
 
 def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small) -> _Found:

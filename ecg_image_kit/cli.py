@@ -285,7 +285,7 @@ def _report(
 
 def _sentence(summary: Summary, seconds: float, what: str) -> str:
     parts = [f"{_many(summary.made, what)} made in {summary.out}"]
-    if summary.records < summary.made:  # a long record takes several pages
+    if summary.records < summary.made:  # long records, and if several pages of each are asked for
         parts[0] = f"{_many(summary.made, what)} of {_many(summary.records, 'record')} made in {summary.out}"
     if summary.made:
         parts.append(f"{summary.made / seconds:.1f} {what}s/s")

@@ -64,8 +64,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """What ``generate`` did: pages made now, pages that were there already, of how many records, and (record, message)
-    of failures."""
+    """What ``generate`` did: pages made now, pages that were there already, of how many records those made now are, and
+    (record, message) of failures."""
 
     out: Path
     made: int
@@ -117,13 +117,14 @@ def generate(
     out = _open_folder(config)
     workers = min(config.workers or _cpus(), 61)  # Windows cannot wait for more
     rows: list[Row] = []
-    made = kept = 0
+    made = kept = records = 0
     try:
         job = (RecordJob if config.records_only else Job)(config, source, out)
         with closing(_results(job, items(config, source), _known(config, out), workers)) as results:
             for result in results:
                 rows += result.rows
                 made += result.made
+                records += result.made > 0
                 kept += sum(row.status == "ok" for row in result.rows) - result.made
                 if progress:
                     progress(result.rows)
@@ -137,7 +138,6 @@ def generate(
         raise UsageError(f"source {config.src!r} has no records. Check --src, --root, --filter and --ids.")
     if config.export and made + kept:
         export(out, split(config.export), exporting)
-    records = len({row.record for row in rows if row.status == "ok"})
     return Summary(out, made, kept, records, tuple((row.record, row.error) for row in rows if row.status != "ok"))
 
 

@@ -167,7 +167,7 @@ def test_noise_of_the_map_goes_and_the_bends_of_the_sheet_stay(bent: float, bett
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:240, :320] / 300.0
     true = 250 * x + 9 * y - 4 * x * y + 2 * x**2 * y + bends(rng, bent, 9.0 if bent < 0.1 else 7.0)
-    noise = bends(rng, 0.015, 1.7)
+    noise = bends(rng, 0.015, 2.4)
     after = module._quiet(true + noise, np.ones((240, 320)), 1 / 0.8) - true
     assert np.sqrt(np.mean(after**2)) < better * 0.015
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -230,16 +230,21 @@ def test_what_is_read_without_networks_takes_over_the_time_that_they_see() -> No
 
     def reading(later: float, timed: Shift, residual: float = 0.1) -> _Found:
         strips = tuple(replace(strip, x=strip.x + later) for strip in layout.strips)
-        calibration = Calibration(replace(layout, strips=strips), 0.0, True, 0.0, frozenset())
+        notes = {"time": f"{later:g} mm later", "gain": f"{timed.by:g}"}
+        calibration = Calibration(replace(layout, strips=strips), 0.0, True, 0.0, frozenset(), notes)
         unread = Fit(np.full(1250, np.nan), np.zeros(1250, bool), residual)
         return _Found(calibration, [Fit(y, np.ones(1250, bool), residual), unread], 3.0, timed)
 
     plain, seen = reading(0.0, UNSEEN), Shift(0.07, 0.02)
-    after = _timed_as(reading(0.07, seen), plain)
+    plain.fits[0].seen[100:200] = False
+    after = _timed_as(reading(0.07, seen), plain)  # 1.4 samples
     assert [strip.x for strip in after.calibration.layout.strips] == pytest.approx([20.07, 20.07])
     mm = np.arange(1250) * 25 / FS
-    np.testing.assert_allclose(after.fits[0].y[:-2], np.interp(mm + 0.07, mm, y)[:-2], atol=1e-9)
+    fit = after.fits[0]
+    np.testing.assert_allclose(fit.y[:-2], np.interp(mm + 0.07, mm, y)[:-2], atol=1e-9)
+    assert np.flatnonzero(~fit.seen).tolist() == [*range(99, 199), 1249]  # nothing is made up beyond the end
     assert np.isnan(after.fits[1].y).all()
+    assert after.calibration.notes == {"time": "0.07 mm later", "gain": "0"}
     assert _timed_as(reading(0.07, UNSEEN), plain) is plain
     sharp = reading(0.0, UNSEEN, residual=0.04)
     assert _timed_as(reading(0.07, seen), sharp) is sharp
@@ -263,6 +268,11 @@ def test_weights_of_ones_own_are_taken_if_there_and_those_that_cannot_be_read_re
         len(BINS),
         20,
     )
+    (tmp_path / "nudges.onnx").write_bytes((WEIGHTS / "borders.onnx").read_bytes())
+    with pytest.raises(
+        UsageError, match=r"looks at \[4, 48, 64\]; expected \(6, 32\): .*python -m digitizer.fit_nudges"
+    ):
+        small("nudges", tmp_path)
     (tmp_path / "nudges.onnx").write_text("no network")
     with pytest.raises(UsageError, match=r"nudges\.onnx cannot be loaded .*\. Expected what python -m digitizer"):
         small("nudges", tmp_path)
@@ -297,6 +307,20 @@ def test_examples_show_the_trace_where_they_say(record: Record) -> None:
         near = np.abs(beside.numpy()) < 2
         off.append(np.median((seen - beside.numpy())[near]))
     assert np.median(np.abs(off)) < 0.25
+
+
+def test_a_page_without_traces_that_are_long_enough_is_passed_over(record: Record) -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    short = replace(record, mv=record.mv[:, :40])
+    page = render(short, Layout.for_record(short, "3x4"), Style(), 100)
+    assert not list(fit_nudges.examples(page, 40, fit_nudges.Config(), np.random.default_rng(0)))
+
+
+def test_the_defaults_are_what_made_the_weights() -> None:
+    fit_nudges = pytest.importorskip("digitizer.fit_nudges", exc_type=ImportError)
+    told = json.loads((WEIGHTS / "nudges.json").read_text("utf-8"))["training"]
+    config = asdict(fit_nudges.Config())
+    assert told == json.loads(json.dumps({key: config[key] for key in told}))
 
 
 def test_training_learns_and_writes_what_is_read_again(tmp_path: Path, record: Record) -> None:
