@@ -49,7 +49,7 @@ class Shift(NamedTuple):
     error: float
 
 
-UNSEEN = Shift(0.0, 0.17)  # mm: how well is known where time begins if it was not looked at
+UNSEEN = Shift(0.0, 0.14)  # mm: how well is known where time begins if it was not looked at
 
 
 class Border(NamedTuple):
