@@ -92,11 +92,14 @@ class Facts:
     axes: tuple[int, int, int]  # P, QRS, T in degrees
     findings: tuple[str, ...]
     verdict: str
+    sheet: int  # from 1
+    sheets: int
 
     @classmethod
     def draw(cls, rng: np.random.Generator, meta: Mapping[str, Any]) -> Facts:
         """Drawn facts; only ``age`` (years; PTB-XL's 300: 90 or more), ``sex``, ``heart_rate`` and ``scp_codes`` come
-        from ``meta``: the statements never contradict the record's own labels.
+        from ``meta``, so that statements never contradict the record's own labels; and which ``sheet`` (from 0) of how
+        many ``sheets`` it is.
 
         Every draw is made whatever ``meta`` holds, so the same seed makes the same page but for what was given.
         """
@@ -144,6 +147,8 @@ class Facts:
             axes=(round(p), round(q), round(t)),
             findings=findings,
             verdict=verdict,
+            sheet=round(_number(meta.get("sheet"), 0, 10**6) or 0) + 1,
+            sheets=round(_number(meta.get("sheets"), 1, 10**6) or 1),
         )
 
 
@@ -316,7 +321,7 @@ def _classic(s: _Sheet, f: Facts, c: _Scale, measured: bool) -> None:
     s.put(f"{c.gain} mm/mV", left + 10 * s.size, s.foot, kind="calibration")
     s.put(c.filter, left + 21 * s.size, s.foot, kind="footer")
     s.put(f"{f.device}  v{f.serial % 9 + 1}.{f.serial % 7}", left + 41 * s.size, s.foot, kind="footer")
-    s.put("Page 1 of 1", w - s.edge, s.foot, "rs", "footer")
+    s.put(f"Page {f.sheet} of {f.sheets}", w - s.edge, s.foot, "rs", "footer")
     s.put(f.name, left, y, bold=True)
     s.block(((f"ID: {f.id}",), (f.when,), (f"{f.age} yr   {f.sex}",)), left, y + s.pitch, kind="header")
     if measured:
@@ -417,7 +422,7 @@ def _report(s: _Sheet, f: Facts, c: _Scale, measured: bool) -> None:
     """A titled document: institution, two columns of fields, interpretation, signature, page number."""
     w, left, y = s.width, s.edge, s.first
     s.put(c.line, 0.5 * w, s.foot, "ms", "calibration")
-    s.put("Page 1/1", w - s.edge, s.foot, "rs", "footer")
+    s.put(f"Page {f.sheet}/{f.sheets}", w - s.edge, s.foot, "rs", "footer")
     s.put("SYNTHETIC RECORD", left, s.foot, kind="footer")
     s.put("Electrocardiogram Report", 0.5 * w, y + 0.3 * s.size, "ms", scale=1.5, bold=True)
     s.put(f.site, left, y)
@@ -474,7 +479,7 @@ def page_texts(
         width, height: the sheet, mm. top, bottom: mm free above and below the traces.
         speed: mm/s. gain: mm/mV, or text such as ``10/5`` (half gain).
         rng: draws the made-up patient, visit and measurements.
-        meta: of the record; only ``age``, ``sex`` and ``heart_rate`` are used.
+        meta: of the record; see Facts.draw.
         size: cap height, mm.
         filter_text, measurements: whether to print filters; intervals and statements.
         taken: (x0, y0, x1, y1) mm that something else occupies, such as a code.

@@ -42,11 +42,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One page to make: everything is drawn, nothing is rendered."""
+    """One page to make: everything is drawn, nothing is rendered. ``number``: from 0, ``of`` so many of a record."""
 
     name: str
     copy: int
     number: int
+    of: int
     layout: Layout
     style: Style
     dpi: float
@@ -88,12 +89,13 @@ def plan(config: Config, item: Item, record: Record) -> list[Sheet]:
         style, dpi = _style(config, rng), _number(config.dpi, rng("dpi"))
         recipe = recipes[int(rng("recipe").choice(len(recipes)))]
         severity = _number(config.severity, rng("severity"), digits=2)
-        for number, part in enumerate(layout.pages(record.duration) if config.long == "page" else [layout]):
+        parts = layout.pages(record.duration) if config.long == "page" else [layout]
+        for number, part in enumerate(parts):
             drawn = recipe.draw(rng(f"{recipe.name} {number}"), severity)
             drawn += [
                 effects.draw(effect, rng(f"effect {k} {number}"), severity) for k, effect in enumerate(config.effects())
             ]
-            sheets.append(Sheet("", copy, number, part, style, dpi, recipe.name, severity, tuple(drawn)))
+            sheets.append(Sheet("", copy, number, len(parts), part, style, dpi, recipe.name, severity, tuple(drawn)))
     if len(sheets) == 1:
         return [replace(sheets[0], name=item.stem)]
     return [replace(sheet, name=f"{item.stem}_{k:02d}") for k, sheet in enumerate(sheets)]
@@ -101,10 +103,12 @@ def plan(config: Config, item: Item, record: Record) -> list[Sheet]:
 
 def draw(config: Config, source: Source, item: Item, record: Record, sheet: Sheet) -> Page:
     """The page of a sheet. Its ``meta`` says where it came from and what would make it again."""
+    which = {"sheet": sheet.number, "sheets": sheet.of}
+    record = replace(record, meta={**record.meta, **which})
     page = effects.apply(render(record, sheet.layout, sheet.style, sheet.dpi), sheet.effects)
     origin = {
         "source": type(source).__name__.lower(), "seed": config.seed, "index": item.index, "copy": sheet.copy,
-        "sheet": sheet.number, "recipe": sheet.recipe, "severity": sheet.severity, "versions": _versions(),
+        **which, "recipe": sheet.recipe, "severity": sheet.severity, "versions": _versions(),
     }  # fmt: skip
     return replace(page, meta={**page.meta, **origin})
 

@@ -219,6 +219,8 @@ def test_a_long_record_makes_several_pages_and_that_is_said(tmp_path: Path, caps
     args = ["--src", str(tmp_path / "long.csv"), "--dpi", "50", "--workers", "1"]
     assert main([*args, "--out", str(tmp_path / "out")]) == 0
     pages = sorted((tmp_path / "out").glob("*.png"))
+    texts = [[box.text for box in Page.load(page).boxes] for page in pages]
+    assert all(f"Page {k} of {len(pages)}" in said for k, said in enumerate(texts, start=1))
     assert len(pages) > 2 and capsys.readouterr().out.startswith(f"{len(pages)} pages of 1 record made in ")
     pages[0].unlink()
     assert main([*args, "--out", str(tmp_path / "out")]) == 0
