@@ -43,7 +43,7 @@ _BEYOND = 12.0  # mm
 # mm, of smoothing by which the two are told apart, and that is tried.
 _COARSE, _FINE, _NOISE, _LOUD, _FLAT = 64.0, 5.8, (0.012**2, 0.02**2), 0.04**2, 0.1
 _TOLD, _REACHES = (0.0, 2.0, 4.0, 8.0), (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
-_SEEN = 0.25  # of how well the grid is seen where it is seen well
+_SEEN, _UNSEEN, _MOST = 0.25, 0.03, 1.5  # of how well the grid is seen where it is seen well
 _NODE = 4  # px of the reduced image between nodes of the phase
 _MM_BETWEEN = 2.5  # nodes of the upright image's mesh
 
@@ -119,7 +119,11 @@ def flatten(image: U8, ink: Callable[[U8, float], U8] | None = None) -> Flattene
             lines = _filled(lines, traces)
         try:
             field, seen, residual = _phases(lines, surfaces, k)
-            return _upright(image, dark.shape, field, _sheet(seen, traces), k * shrink, residual, share)
+            part = _sheet(seen, traces)
+            with contextlib.suppress(GridNotFound):  # it folds over itself: perhaps not, if it stays as it was found
+                quiet = np.stack([_quiet(field[..., axis], seen, k / _NODE) for axis in (0, 1)], axis=-1)
+                return _upright(image, dark.shape, quiet, part, k * shrink, residual, share)
+            return _upright(image, dark.shape, field, part, k * shrink, residual, share)
         except GridNotFound as error:
             refused = refused or error
     assert refused is not None
@@ -399,12 +403,10 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
             strengths[axis] = strength
             rest[axis] = float(np.sqrt(np.average(move**2, weights=strength)))
     seen = np.minimum.reduce([s / (np.percentile(s, 90) + 1e-9) for s in strengths]).astype(np.float32)
-    for axis in (0, 1):
-        field[..., axis] = _quiet(field[..., axis], np.minimum(seen, 1.5).astype(np.float64), k / _NODE)
     return _foldless(field, polynomials, k), seen, float(np.hypot(rest[0], rest[1]))
 
 
-def _quiet(field: D, seen: D, nodes: float) -> D:
+def _quiet(field: D, seen: F, nodes: float) -> D:
     """(rows, columns) mm of a ``field``, less noise: what bends it more finely than the sheet is likely to be bent.
 
     A sheet on a screen is flat, one in the hand bends a little, and one that was crumpled has bends of a few mm, while
@@ -415,17 +417,17 @@ def _quiet(field: D, seen: D, nodes: float) -> D:
     Args:
         seen: (rows, columns) how well the grid is seen. nodes: per mm.
     """
-    there = seen > _SEEN
+    there, trust = seen > _SEEN, np.minimum(seen, _MOST).astype(np.float64)
     if not there.any():
         return field
-    even = _stiff(field, seen)
+    even = _stiff(field, trust)
     bent = field - even
 
     def smooth(reach: float) -> D:
         if not reach:
             return bent
-        around = [cv2.GaussianBlur(v, (0, 0), reach * nodes) for v in (bent * seen, seen)]
-        return np.asarray(around[0] / (around[1] + 1e-3), np.float64)
+        around, total = (cv2.GaussianBlur(v, (0, 0), reach * nodes) for v in (bent * trust, trust))
+        return np.asarray((around + _UNSEEN * bent) / (total + _UNSEEN), np.float64)  # where none is seen: as it was
 
     # How much is left after smoothing tells how much of it is noise.
     power = np.array([np.mean(smooth(reach)[there] ** 2) for reach in _TOLD])

@@ -168,8 +168,27 @@ def test_noise_of_the_map_goes_and_the_bends_of_the_sheet_stay(bent: float, bett
     y, x = np.mgrid[:240, :320] / 300.0
     true = 250 * x + 9 * y - 4 * x * y + 2 * x**2 * y + bends(rng, bent, 9.0 if bent < 0.1 else 7.0)
     noise = bends(rng, 0.015, 2.4)
-    after = module._quiet(true + noise, np.ones((240, 320)), 1 / 0.8) - true
+    after = module._quiet(true + noise, np.ones((240, 320), np.float32), 1 / 0.8) - true
     assert np.sqrt(np.mean(after**2)) < better * 0.015
+
+
+def test_where_no_grid_is_seen_a_bent_map_goes_on_as_it_did() -> None:
+    """Not as a polynomial, which leads anywhere from there."""
+    rng = np.random.default_rng(0)
+    x = np.mgrid[:240, :320][1] / 300.0
+    true, seen = 250 * x + bends(rng, 0.3, 7.0), np.ones((240, 320), np.float32)
+    true[:, 220:] += 0.02 * np.arange(100)  # mm
+    seen[:, 220:] = 0
+    after = module._quiet(true + bends(rng, 0.015, 2.4), seen, 1 / 0.8)
+    assert np.abs(after - true).max() < 0.15
+
+
+def test_a_map_that_folds_when_it_is_made_smooth_stays_as_it_was(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = apply(render(record, dpi=120), ["Perspective(tilt=20)"], seed=1)
+    monkeypatch.setattr(module, "_quiet", lambda field, *_: np.abs(field - np.median(field)))
+    assert np.median(errors(page)) < 0.06
 
 
 def test_the_map_of_a_flat_screen_is_exact_to_a_few_micrometres(record: Record) -> None:
