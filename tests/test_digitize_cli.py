@@ -417,7 +417,9 @@ def test_what_is_known_is_passed_on(image: Path, tmp_path: Path, capsys: Capture
     assert main([str(image), "-o", str(tmp_path), *args]) == 0
     report = json.loads((tmp_path / "scan.json").read_text())
     assert (report["speed_mm_s"], report["gain_mm_mv"], report["fs"]) == (50, 5, 250)
-    assert report["notes"]["speed"] == "50 mm/s, given"
+    said = report["notes"]["speed"]
+    assert said.startswith("50 mm/s, given, but calibration pulses were read as 24.")
+    assert f"speed {said}" in report["warnings"]
     assert (tmp_path / "scan.csv").read_text().splitlines()[2].startswith("0.004,")
     assert main([str(image), "-o", str(tmp_path), "--px-per-mm", "9", *ANALYTIC]) == 1
     assert "between 44 and 46 px" in capsys.readouterr().err
