@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -423,6 +424,7 @@ def _quiet(field: D, seen: F, nodes: float) -> D:
     even = _stiff(field, trust)
     bent = field - even
 
+    @cache
     def smooth(reach: float) -> D:
         if not reach:
             return bent

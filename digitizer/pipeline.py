@@ -242,7 +242,8 @@ def _timed_as(found: _Found, plain: _Found) -> _Found:
         samples = np.arange(fit.y.size, dtype=np.float64)
         at = samples + by * FS / layout.speed
         nearest = np.round(at).astype(np.int64)
-        seen = (nearest == nearest.clip(0, fit.y.size - 1)) & fit.seen[nearest.clip(0, fit.y.size - 1)]
+        inside = nearest.clip(0, fit.y.size - 1)
+        seen = (nearest == inside) & fit.seen[inside]
         fits.append(replace(fit, y=np.interp(at, samples, fit.y), seen=seen))
     notes = {**plain.calibration.notes, "time": found.calibration.notes["time"]}
     return replace(plain, calibration=replace(plain.calibration, layout=later, notes=notes), fits=fits)

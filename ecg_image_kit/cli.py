@@ -284,9 +284,9 @@ def _report(
 
 
 def _sentence(summary: Summary, seconds: float, what: str) -> str:
-    parts = [f"{_many(summary.made, what)} made in {summary.out}"]
-    if summary.records < summary.made:  # long records, and if several pages of each are asked for
-        parts[0] = f"{_many(summary.made, what)} of {_many(summary.records, 'record')} made in {summary.out}"
+    # Long records make several pages, and all do if several of each are asked for.
+    of = f" of {_many(summary.records, 'record')}" if summary.records < summary.made else ""
+    parts = [f"{_many(summary.made, what)}{of} made in {summary.out}"]
     if summary.made:
         parts.append(f"{summary.made / seconds:.1f} {what}s/s")
     if summary.kept:
