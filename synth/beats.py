@@ -31,7 +31,7 @@ from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
 Floats: TypeAlias = NDArray[np.float64]
 
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
-FORMAT = 1
+FORMAT = 2  # 1: noise in QRS complexes was equally loud in all leads
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
@@ -295,8 +295,8 @@ class Beats:
             where = np.array([kind == "V" for kind in kinds])
             shapes[where], times[where] = other, np.linspace(*ECTOPIC_SPAN, SAMPLES)
         phase = texture.phases(r, kinds, traits.intervals, ECTOPIC_QRS, count)
-        rest = texture.draw(rng, traits.texture, self._a["textures"], phase, count)
-        return (lay(shapes, times, r, self.fs, count) + rest).astype(np.float32)
+        beats = lay(shapes, times, r, self.fs, count)
+        return (beats + texture.draw(rng, traits.texture, self._a["textures"], phase, beats)).astype(np.float32)
 
 
 def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Floats, Floats]:

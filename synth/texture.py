@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 
 Floats: TypeAlias = NDArray[np.float64]
+F32: TypeAlias = NDArray[np.float32]
+Real = TypeVar("Real", np.float32, np.float64)
 
 FS = 500.0  # Hz
 # Edges in Hz: close together where fibrillation has its peak and where recorders filter the mains.
@@ -27,8 +29,11 @@ BANDS = np.array([
 COUNT = BANDS.size - 1
 FLOOR = 1e-12  # mV^2 / Hz; a microvolt spread over 250 Hz is 4e-9
 CENTRES = np.concatenate([[0.1], np.sqrt(BANDS[1:-1] * BANDS[2:])])
-USUALLY_LOUDER = np.array([1.4, 1.4, 0.25])  # where a fast heart has no rest to compare with
+USUALLY_LOUDER = np.array([-1.3, -2.2, 0.3])  # where a fast heart has no rest to compare with
 STEP = 250  # samples over which the loudness of muscle noise is taken
+# Above 15 Hz noise comes in bursts, in all records alike: recorders keep little between the waves, and that in pieces.
+BURST = 12  # samples
+BURSTS = (0.7, 1.0)  # SD of their log amplitude at 15 to 60 Hz and above
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ class Texture:
     """Attributes:
     power: (bands, leads) log10 mV^2 / Hz, beside the QRS complexes.
     unsteady: SD of the muscle noise's log amplitude over time.
-    louder: log of how much louder the noise is in QRS than at rest, at 15 to 60 Hz and above, and above 15 Hz from P
-        to T. Beats that differ leave something there, and so do recorders that keep the waves and smooth between them.
+    louder: log of the noise that steep strokes bring with them, as a share of mV per sample, at 15 to 60 Hz and
+        above; and log of how much louder than at rest it is above 15 Hz from P to T. Beats that differ leave something
+        there, and so do recorders that keep the waves and smooth between them.
     """
 
     power: Floats
@@ -65,9 +71,9 @@ def phases(r: Floats, kinds: str, intervals: Floats, ectopic: tuple[float, float
     return phase
 
 
-def measure(rest: Floats, phase: NDArray[np.int8]) -> tuple[Texture, Floats]:
-    """Of (leads, samples) mV at 500 Hz without beats, and the phase of each sample: the texture, and correlations of
-    the leads, (bands, leads, leads). QRS is bridged, for there is more left of it than of anything else.
+def measure(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Texture, Floats]:
+    """Of (leads, samples) mV at 500 Hz without beats, the phase of each sample, and the beats alone: the texture, and
+    correlations of the leads, (bands, leads, leads). QRS is bridged, for there is more left of it than of all else.
     """
     hidden = phase >= QRS
     n = rest.shape[1]
@@ -102,25 +108,33 @@ def measure(rest: Floats, phase: NDArray[np.int8]) -> tuple[Texture, Floats]:
     rms[seen < STEP / 4] = np.nan
     usable = np.isfinite(rms).sum(axis=1) >= 4
     unsteady = float(np.median(np.nanstd(np.log(rms[usable] + 1e-5), axis=1))) if usable.any() else 0.1
-    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, _louder(rest, phase)), likeness
+    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, _louder(rest, phase, beats)), likeness
 
 
-def _louder(rest: Floats, phase: NDArray[np.int8]) -> Floats:
-    logs = []
+def _louder(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
+    if min((phase == k).sum() for k in (REST, WAVES, QRS)) <= 100:
+        return USUALLY_LOUDER
+    steep = _steep(beats)[:, phase == QRS].mean(axis=1).sum()
+    strokes, waves = [], []
     for sos in _FILTERS:
         y = sosfiltfilt(sos, rest, axis=1) ** 2
-        logs.append([
-            0.5 * np.log(y[:, phase == k].mean() + 1e-9) if (phase == k).sum() > 100 else np.nan
-            for k in (REST, WAVES, QRS)
-        ])  # fmt: skip
-    (rest_mid, waves_mid, qrs_mid), (rest_high, waves_high, qrs_high) = logs
-    found = np.array([qrs_mid - rest_mid, qrs_high - rest_high, 0.5 * (waves_mid - rest_mid + waves_high - rest_high)])
-    return np.where(np.isfinite(found), found, USUALLY_LOUDER)
+        at_rest, in_waves, in_qrs = (y[:, phase == k].mean(axis=1).sum() for k in (REST, WAVES, QRS))
+        strokes.append(0.5 * np.log(max(in_qrs - at_rest, 1e-9) / max(steep, 1e-9)))
+        waves.append(0.5 * np.log((in_waves + 1e-8) / (at_rest + 1e-8)))
+    return np.array([*strokes, 0.5 * (waves[0] + waves[1])])
 
 
-def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArray[np.int8], count: int) -> Floats:
-    """(leads, count) mV at 500 Hz. roots: (bands, leads, leads), Cholesky factors of the correlations."""
-    leads, unsteady = texture.power.shape[1], texture.unsteady
+def _steep(beats: NDArray[Real]) -> NDArray[Real]:
+    """(leads, samples) squared slope in mV per sample, over 14 ms."""
+    steep: NDArray[Real] = uniform_filter1d(np.gradient(beats, axis=1) ** 2, 7, axis=1)
+    return steep
+
+
+def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
+    """(leads, samples) mV at 500 Hz. roots: (bands, leads, leads), Cholesky factors of the correlations; beats: (leads,
+    samples) mV of what the texture is for.
+    """
+    leads, count = beats.shape
     # Longer than asked for: a Fourier sum returns to its beginning.
     size = int(next_fast_len(count + 500, real=True))
     low, share, bounds = _bins(size)
@@ -137,22 +151,31 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     parts = np.zeros((3, *spectrum.shape), np.complex64)
     for k in range(3):
         parts[k, :, edges[k] : edges[k + 1]] = spectrum[:, edges[k] : edges[k + 1]]
-    slow, middle, fast = irfft(parts, size, axis=2)[..., :count].astype(np.float64)
+    slow, middle, fast = irfft(parts, size, axis=2)[..., :count]
     # Outside QRS the mean power is what `power` says.
     waves = float((phase == WAVES).mean() / max(float((phase <= WAVES).mean()), 1e-3))
     base = -0.5 * np.log(waves * np.exp(2 * texture.louder[2]) + 1 - waves)
-    levels = base + np.array([[0.0, texture.louder[2], inner, texture.louder[2]] for inner in texture.louder[:2]])
-    gains = np.exp(uniform_filter1d(levels[:, phase], 7, axis=1))
-    out = middle * gains[0] + fast * gains[1]
-    if unsteady > 0:
-        knots = max(count // STEP + 3, 4)
-        steps = rng.standard_normal((leads + 1, knots))
-        steps = unsteady * (0.85 * steps[:1] + 0.85 * steps[1:]) - unsteady**2
-        places = np.arange(count) / STEP
-        at = places.astype(np.intp)
-        part = places - at
-        out *= np.exp(steps[:, at] * (1 - part) + steps[:, at + 1] * part)
-    return np.asarray(slow + out)
+    level = np.where(phase == REST, base, base + texture.louder[2])
+    even = 2 * uniform_filter1d(level.astype(np.float32), 7)
+    steep = _steep(beats.astype(np.float32))
+    slowly = even + 2 * (texture.unsteady * _sway(rng, leads, count, STEP) - np.float32(texture.unsteady**2))
+    quickly = _sway(rng, leads, count, BURST)
+    out = slow
+    for noise, strokes, sd in zip((middle, fast), texture.louder[:2], BURSTS, strict=True):
+        own = np.maximum((noise**2).mean(axis=1, keepdims=True), np.float32(FLOOR))
+        power = np.exp(slowly + (2 * sd) * quickly - np.float32(2 * sd**2))
+        power += steep * (np.float32(np.exp(2 * strokes)) / own)  # which comes in no bursts
+        out = out + noise * np.sqrt(power)
+    return np.asarray(out, np.float64)
+
+
+def _sway(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
+    """(leads, count) of mean 0 and variance 1 that take a new course every ``step`` samples, half of it together."""
+    steps = rng.standard_normal((leads + 1, count // step + 2), dtype=np.float32)
+    steps = np.float32(np.sqrt(0.75)) * (steps[:1] + steps[1:])  # between two of them the variance is less
+    share = np.arange(step, dtype=np.float32) / np.float32(step)
+    between: F32 = steps[:, :-1, None] + (steps[:, 1:] - steps[:, :-1])[:, :, None] * share
+    return between.reshape(leads, -1)[:, :count]
 
 
 @lru_cache(maxsize=8)

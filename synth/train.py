@@ -82,12 +82,16 @@ class Config:
     arrangement: str = "fold"  # of the image GAN, one of arrange.ARRANGEMENTS
     limit: float = ADAPTED  # mV that become white: the adapted range; the full one is arrange.FULL
     features: int = 32  # channels of the image GAN's largest layers
+    r1: float = 0.0  # weight of the image GAN's discriminator's slope at real images; steadier, and dearer by a tenth
     patience: int = 0  # stop once the judge of the image GAN has found it no better for so many checks; 0: never
     bf16: bool = True  # where the device knows it, up to twice as fast; weights and losses stay in float32
     threads: int = 2  # of torch
     seed: int = 0
     minutes: float = math.inf  # to stop after, with a checkpoint
     check: int = 250  # steps between checkpoints, and pictures
+
+
+_R1_EVERY = 4  # steps
 
 
 class Diverged(EcgError):
@@ -98,7 +102,7 @@ class Diverged(EcgError):
 _LIMITS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("samples batch steps critic_steps width features check", lambda x: x >= 1, "1 or more"),
     ("skip_last shuffle patience minutes", lambda x: x >= 0, "0 or more"),
-    ("penalty", lambda x: 0 <= x < math.inf, "0 or more"),
+    ("penalty r1", lambda x: 0 <= x < math.inf, "0 or more"),
     ("scale limit rate", lambda x: 0 < x < math.inf, "more than 0"),
     ("penalty_share", lambda x: 0 < x <= 1, "more than 0, at most 1"),
     ("slope beta1 beta2 ema", lambda x: 0 <= x < 1, "0 or more, less than 1"),
@@ -310,6 +314,8 @@ class Trainer:
     def _images(self, rng: np.random.Generator) -> dict[str, float]:
         """Cross-entropy, in the form that does not saturate (Goodfellow et al., 2014; Radford et al., ICLR 2016)."""
         real = self._real(rng)
+        steady = self.config.r1 > 0 and self.steps % _R1_EVERY == 0
+        real.requires_grad_(steady)
         self.critic.requires_grad_(True)
         with self._fast():
             fake = self._fake()
@@ -317,7 +323,11 @@ class Trainer:
         # One-sided smoothing (Salimans et al., NeurIPS 2016) keeps the discriminator from certainty.
         told = F.binary_cross_entropy_with_logits(said_real, torch.full_like(said_real, 0.9))
         told = told + F.binary_cross_entropy_with_logits(said_fake, torch.zeros_like(said_fake))
-        self._update(1, told)
+        slope = torch.zeros(())
+        if steady:  # Mescheder, Geiger and Nowozin, ICML 2018; now and then is enough (Karras et al., CVPR 2020)
+            (grad,) = torch.autograd.grad(said_real.sum(), real, create_graph=True)
+            slope = 0.5 * _R1_EVERY * self.config.r1 * grad.flatten(1).square().sum(dim=1).mean()
+        self._update(1, told + slope)
         self.critic.requires_grad_(False)
         with self._fast():
             said = self.critic(fake).float()
@@ -521,6 +531,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         config = saved["config"]  # the first ones did not keep the slope, which was 0.2
         config.setdefault("slope", 0.2 if config["model"] == "pulse2pulse" else Config.slope)
+        config.setdefault("r1", 0.0)
         for wanted, found in ((_KEPT, saved), ({f.name for f in fields(Config)}, config)):
             if other := sorted(wanted ^ set(found)):
                 raise ValueError(f"{other[0]!r} is {'missing' if other[0] in wanted else 'not known'}")
@@ -653,7 +664,9 @@ def parser() -> argparse.ArgumentParser:
         "shuffle": "samples, of phase shuffle",
         "penalty": "weight of the gradient penalty", "penalty_share": "of the batch on which it is computed",
         "rate": "of learning", "beta1": "of Adam", "beta2": "of Adam", "ema": "of the weights that are kept",
-        "features": "of the image GAN", "patience": "checks without progress to stop after (image GAN)",
+        "features": "of the image GAN",
+        "r1": "weight of the image GAN's discriminator's slope (0: none; 1 keeps it from certainty)",
+        "patience": "checks without progress to stop after (image GAN)",
         "threads": "of torch", "seed": "of everything", "minutes": "to stop after",
         "check": "steps between checkpoints",
     }  # fmt: skip

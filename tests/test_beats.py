@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfiltfilt
 
 from ecg_image_kit import Record
 from ecg_image_kit.errors import RecordError, UsageError
@@ -95,16 +96,39 @@ def test_texture_is_measured_as_it_was_drawn():
     root = np.linalg.cholesky(0.8 * np.ones((8, 8)) + 0.2 * np.eye(8))
     roots = np.tile(root, (texture.COUNT, 1, 1))
     phase = np.zeros(20_000, np.int8)
+    beats = np.zeros((8, phase.size))
     of = texture.Texture(power, 0.0, np.zeros(3))
-    drawn = texture.draw(np.random.default_rng(0), of, roots, phase, phase.size)
-    found, likeness = texture.measure(drawn, phase)
+    drawn = texture.draw(np.random.default_rng(0), of, roots, phase, beats)
+    found, likeness = texture.measure(drawn, phase, beats)
     np.testing.assert_allclose(found.power[14:], power[14:], atol=0.25)
-    assert 0.6 < np.median(likeness[10:, 0, 1]) < 0.95
-    loud = dataclasses.replace(of, louder=np.array([1.0, 1.0, 0.0]))
+    slow = texture.BANDS[1:] <= 15
+    assert 0.6 < np.median(likeness[10 : slow.sum(), 0, 1]) < 0.95
+    assert 0.4 < np.median(likeness[slow.sum() :, 0, 1]) < 0.8  # half of each burst is a lead's own
+    # What steep strokes bring is told from what is there at rest, and follows each lead's own strokes.
+    loud = dataclasses.replace(of, louder=np.array([-1.0, -1.5, 0.0]))
     phase[::10] = phase[1::10] = texture.QRS
+    phase[4::10] = texture.WAVES
     phase = np.repeat(phase[:2000], 10)
-    found, _ = texture.measure(texture.draw(np.random.default_rng(0), loud, roots, phase, phase.size), phase)
-    assert found.louder[:2] == pytest.approx([1.0, 1.0], abs=0.35)
+    beats[:, phase == texture.QRS] = np.linspace(0.5, 3, 8)[:, None]
+    drawn = texture.draw(np.random.default_rng(0), loud, roots, phase, beats)
+    found, _ = texture.measure(drawn, phase, beats)
+    assert found.louder[:2] == pytest.approx([-1.0, -1.5], abs=0.35)
+    quiet = texture.draw(np.random.default_rng(0), of, roots, phase, beats)
+    more = (drawn - quiet)[:, phase == texture.QRS].std(axis=1)
+    assert more[7] > 3 * more[0]
+
+
+def test_noise_comes_in_bursts_but_as_much_of_it():
+    power = np.full((texture.COUNT, 8), -7.0)
+    roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
+    phase = np.zeros(200_000, np.int8)
+    drawn = texture.draw(
+        np.random.default_rng(1), texture.Texture(power, 0.0, np.zeros(3)), roots, phase, np.zeros((8, phase.size))
+    )
+    fast = sosfiltfilt(butter(4, 60, "highpass", fs=500, output="sos"), drawn, axis=1)
+    assert fast.var(axis=1) == pytest.approx(np.full(8, 1e-7 * 190), rel=0.25)
+    parts = np.log(np.sqrt((fast.reshape(8, -1, 20) ** 2).mean(axis=2)))
+    assert 0.4 < np.diff(parts, axis=1).std() / np.sqrt(2) < 0.8  # real records: 0.48 to 0.66; steady noise: 0.22
 
 
 def test_the_density_is_the_one_that_was_drawn_from():

@@ -330,6 +330,8 @@ def test_more_wrong_requests(tmp_path: Path, image: Path, capsys: Capture) -> No
     assert "IMAGE" in refused(capsys)
     assert "no such file.png: no such file or folder, and no image" in refused(capsys, "no such file.png")
     assert "*.nothing: no such" in refused(capsys, "*.nothing", "gone.png")
+    for nothing in ("", " "):  # not the current folder and all that is below it
+        assert "an empty name" in refused(capsys, nothing)
 
 
 def test_failures_are_told_and_the_others_go_on(tmp_path: Path, image: Path, capsys: Capture) -> None:

@@ -469,6 +469,28 @@ def test_it_stops_by_the_clock_and_by_the_judge(tmp_path: Path) -> None:
     assert 1 < torch.load(path, weights_only=True)["step"] < 40
 
 
+def test_r1_keeps_the_discriminator_from_certainty() -> None:
+    """Its slope at real images falls; every fourth step is enough."""
+
+    def slope(r1: float) -> float:
+        trainer = trainer_of(model="image", r1=r1)
+        for _ in range(24):
+            trainer.step()
+        real = trainer._real(np.random.default_rng(0)).requires_grad_()
+        (grad,) = torch.autograd.grad(trainer.critic(real).sum(), real)
+        return float(grad.flatten(1).norm(dim=1).mean())
+
+    assert slope(30.0) < 0.7 * slope(0.0)
+
+
+def test_checkpoints_of_before_there_was_r1(runs: dict[str, Path], tmp_path: Path) -> None:
+    def forget(saved: Any) -> None:
+        del saved["config"]["r1"]
+
+    run = changed(runs["wavegan"], tmp_path / "run", forget)
+    assert load_checkpoint(run / "checkpoint.pt")["config"]["r1"] == 0
+
+
 # One of several processes: it trains with plain gradient descent, and tells its own gradients and the weights.
 PROCESS = """
 import os, sys, torch
