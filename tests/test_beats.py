@@ -112,7 +112,9 @@ def test_texture_is_measured_as_it_was_drawn():
     beats[:, phase == texture.QRS] = np.linspace(0.5, 3, 8)[:, None]
     drawn = texture.draw(np.random.default_rng(0), loud, roots, phase, beats)
     found, _ = texture.measure(drawn, phase, beats)
-    assert found.louder[:2] == pytest.approx([-1.0, -1.5], abs=0.35)
+    # Half of what lies below 60 Hz is smeared beyond strokes of 40 ms.
+    assert -1.7 < found.louder[0] < -0.9
+    assert found.louder[1] == pytest.approx(-1.5, abs=0.3)
     quiet = texture.draw(np.random.default_rng(0), of, roots, phase, beats)
     more = (drawn - quiet)[:, phase == texture.QRS].std(axis=1)
     assert more[7] > 3 * more[0]
