@@ -158,12 +158,13 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     level = np.where(phase == REST, base, base + texture.louder[2])
     even = 2 * uniform_filter1d(level.astype(np.float32), 7)
     steep = _steep(beats.astype(np.float32))
-    slowly = even + 2 * (texture.unsteady * _sway(rng, leads, count, STEP) - np.float32(texture.unsteady**2))
+    unsteady = np.float32(texture.unsteady)
+    slowly = even + 2 * unsteady * (_sway(rng, leads, count, STEP) - unsteady)
     quickly = _sway(rng, leads, count, BURST)
     out = slow
     for noise, strokes, sd in zip((middle, fast), texture.louder[:2], BURSTS, strict=True):
         own = np.maximum((noise**2).mean(axis=1, keepdims=True), np.float32(FLOOR))
-        power = np.exp(slowly + (2 * sd) * quickly - np.float32(2 * sd**2))
+        power = np.exp(slowly + 2 * sd * (quickly - sd))
         power += steep * (np.float32(np.exp(2 * strokes)) / own)  # which comes in no bursts
         out = out + noise * np.sqrt(power)
     return np.asarray(out, np.float64)
