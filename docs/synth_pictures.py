@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=12, help="of each (default: 12)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--columns", type=int, default=3)
-    parser.add_argument("--width", type=int, default=620, help="px of each page (default: 620)")
+    parser.add_argument("--width", type=int, default=520, help="px of each page (default: 520)")
     parser.add_argument("--out", help="picture (default: docs/synth.jpg; with --root it has to be said)")
     args = parser.parse_args(argv)
     try:
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
             order = rng.permutation(len(records))
             records, kinds = [records[k] for k in order], [kinds[k] for k in order]
         out = Path(args.out) if args.out else HERE / "synth.jpg"
-        Image.fromarray(sheet(records, args.columns, args.width)).save(out, quality=72, optimize=True)
+        Image.fromarray(sheet(records, args.columns, args.width)).save(out, quality=60, optimize=True)
         print(out)
         if args.root:
             key = out.with_suffix(".txt")
