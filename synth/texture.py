@@ -1,7 +1,7 @@
 """Texture: what an ECG holds besides its beats: wandering baseline, muscle, mains, atrial waves of fibrillation.
 
-Described per record by the power in bands of frequency and lead, and drawn as Gaussian noise of that power whose leads
-are correlated as they usually are in that band.
+Described per record by the power in bands of frequency and lead, and drawn as noise of that power whose leads are
+correlated as they usually are in that band, in bursts above 15 Hz, with more of it where the beats are steep.
 """
 
 from __future__ import annotations
