@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from scipy.signal import butter, sosfiltfilt
 
 Floats: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
-Real = TypeVar("Real", np.float32, np.float64)
 
 FS = 500.0  # Hz
 # Edges in Hz: close together where fibrillation has its peak and where recorders filter the mains.
@@ -114,7 +113,7 @@ def measure(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Textu
 def _louder(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
     if min((phase == k).sum() for k in (REST, WAVES, QRS)) <= 100:
         return USUALLY_LOUDER
-    steep = _steep(beats)[:, phase == QRS].mean(axis=1).sum()
+    steep = float(_steep(beats)[:, phase == QRS].mean(axis=1).sum())
     strokes, waves = [], []
     for sos in _FILTERS:
         y = sosfiltfilt(sos, rest, axis=1) ** 2
@@ -124,9 +123,9 @@ def _louder(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
     return np.array([*strokes, 0.5 * (waves[0] + waves[1])])
 
 
-def _steep(beats: NDArray[Real]) -> NDArray[Real]:
+def _steep(beats: Floats) -> F32:
     """(leads, samples) squared slope in mV per sample, over 14 ms."""
-    steep: NDArray[Real] = uniform_filter1d(np.gradient(beats, axis=1) ** 2, 7, axis=1)
+    steep: F32 = uniform_filter1d(np.gradient(beats.astype(np.float32), axis=1) ** 2, 7, axis=1)
     return steep
 
 
@@ -157,7 +156,7 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     base = -0.5 * np.log(waves * np.exp(2 * texture.louder[2]) + 1 - waves)
     level = np.where(phase == REST, base, base + texture.louder[2])
     even = 2 * uniform_filter1d(level.astype(np.float32), 7)
-    steep = _steep(beats.astype(np.float32))
+    steep = _steep(beats)
     unsteady = np.float32(texture.unsteady)
     slowly = even + 2 * unsteady * (_sway(rng, leads, count, STEP) - unsteady)
     quickly = _sway(rng, leads, count, BURST)
