@@ -60,8 +60,8 @@ LONGEST = 10.0  # s, of which a record is described
 WINDOWS = 6  # of that length at most that a longer record is cut into
 LEAST_RECORDS = 30
 USUAL_PR = 0.16  # s; stands for the P wave's place where there is none
-# Of the spread that components have, given those before: a few thousand records leave open what more would tell, and
-# shapes drawn as wide as that lie too seldom among real ones (density 0.75).
+# Of the spread that components of shapes and texture have, given those before: a few thousand records leave open what
+# more would tell, and what is drawn as wide as that lies too seldom among real ones (density 0.75).
 COOL = 0.92
 UNCALIBRATED = ("log rr", "chain", "ectopic", "early")
 

@@ -1,7 +1,8 @@
 """Texture: what an ECG holds besides its beats: wandering baseline, muscle, mains, atrial waves of fibrillation.
 
 Described per record by the power in bands of frequency and lead, and drawn as noise of that power whose leads are
-correlated as they usually are in that band, in bursts above 15 Hz, with more of it where the beats are steep.
+correlated as they usually are in that band, in bursts above 15 Hz, with more of it where the beats are steep. Half of
+a burst is a lead's own, so that above 15 Hz leads are less alike than they were measured to be.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     for k in range(3):
         parts[k, :, edges[k] : edges[k + 1]] = spectrum[:, edges[k] : edges[k + 1]]
     slow, middle, fast = irfft(parts, size, axis=2)[..., :count]
-    # Outside QRS the mean power is what `power` says.
+    # Outside QRS the mean power is what `power` says, but for some percent that uneven bursts and strokes add.
     waves = float((phase == WAVES).mean() / max(float((phase <= WAVES).mean()), 1e-3))
     base = -0.5 * np.log(waves * np.exp(2 * texture.louder[2]) + 1 - waves)
     level = np.where(phase == REST, base, base + texture.louder[2])
@@ -170,7 +171,7 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
 
 
 def _sway(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
-    """(leads, count) of mean 0 and variance 1 that take a new course every ``step`` samples, half of it together."""
+    """(leads, count) that take a new course every ``step`` samples, half of it together; mean 0, mean variance 1."""
     steps = rng.standard_normal((leads + 1, count // step + 2), dtype=np.float32)
     steps = np.float32(np.sqrt(0.75)) * (steps[:1] + steps[1:])  # between two of them the variance is less
     share = np.arange(step, dtype=np.float32) / np.float32(step)

@@ -323,11 +323,12 @@ class Trainer:
         # One-sided smoothing (Salimans et al., NeurIPS 2016) keeps the discriminator from certainty.
         told = F.binary_cross_entropy_with_logits(said_real, torch.full_like(said_real, 0.9))
         told = told + F.binary_cross_entropy_with_logits(said_fake, torch.zeros_like(said_fake))
-        slope = torch.zeros(())
+        loss = told
         if steady:  # Mescheder, Geiger and Nowozin, ICML 2018; now and then is enough (Karras et al., CVPR 2020)
+            # BatchNorm ties the images of a batch, so that these are the slopes of single ones only nearly.
             (grad,) = torch.autograd.grad(said_real.sum(), real, create_graph=True)
-            slope = 0.5 * _R1_EVERY * self.config.r1 * grad.flatten(1).square().sum(dim=1).mean()
-        self._update(1, told + slope)
+            loss = told + 0.5 * _R1_EVERY * self.config.r1 * grad.flatten(1).square().sum(dim=1).mean()
+        self._update(1, loss)
         self.critic.requires_grad_(False)
         with self._fast():
             said = self.critic(fake).float()
@@ -529,7 +530,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """What a training run keeps, with all fields of ``Config``. Runs no code of the file. Raises UsageError."""
     try:
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        config = saved["config"]  # the first ones did not keep the slope, which was 0.2
+        config = saved["config"]  # the first ones kept neither the slope, which was 0.2, nor r1, which there was not
         config.setdefault("slope", 0.2 if config["model"] == "pulse2pulse" else Config.slope)
         config.setdefault("r1", 0.0)
         for wanted, found in ((_KEPT, saved), ({f.name for f in fields(Config)}, config)):
