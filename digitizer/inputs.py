@@ -69,7 +69,9 @@ def _standard_input(spool: Path) -> tuple[Path, Path]:
 def _below(argument: str, single: bool) -> Iterator[tuple[Path, Path]]:
     """(image, its path below the folder that was given) of one argument; ``single``: the only one."""
     if not argument.strip():  # Path("") is the current folder, and all below it
-        raise UsageError("an empty name, as of a shell variable that is not set; expected an image or a folder (or .).")
+        raise UsageError(
+            "an empty name, as of a shell variable that is not set; expected an image or a folder (. is this one)."
+        )
     path = Path(argument)
     if path.is_dir():
         below = [f for f in sorted(path.rglob("*")) if _is_image(f)]

@@ -31,7 +31,7 @@ from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
 Floats: TypeAlias = NDArray[np.float64]
 
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
-FORMAT = 2  # 1: noise in QRS complexes was equally loud in all leads
+FORMAT = 3  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
@@ -43,7 +43,7 @@ FINE = 0.5  # of the minor components' spread: drawn on their own they do not ca
 NAMES = (
     "log rr", "log spread", "chain", "ectopic", "early", "log p", "log q", "log r", "log t", "log qrs gain",
     "log lead gain", "log t gain", "unsteady", "log p size", "log qrs size", "log t size",
-    "louder qrs", "louder qrs high", "louder waves",
+    "strokes", "strokes high", "waves",
 )  # fmt: skip
 # Kinds of record: what is between them does not exist.
 KINDS = ("P waves", "no P waves, irregular", "no P waves, regular")
@@ -54,7 +54,6 @@ MAIN = {"p": 12, "qrs": 40, "t": 22, "texture": 24}  # components whose joint de
 MINOR = {"p": 12, "qrs": 40, "t": 28, "texture": 16}  # more of them, drawn on their own: fine detail
 ECTOPIC_SPAN = (-0.16, 0.56)  # s around R
 ECTOPIC_QRS = (-0.09, 0.11)
-LOUDER = slice(NAMES.index("louder qrs"), NAMES.index("louder waves") + 1)
 ADAPTS = 0.2  # power of the interval before a beat that its ST-T follows: repolarisation adapts slowly
 
 
@@ -280,7 +279,9 @@ class Beats:
             intervals=intervals,
             shape=shape,
             gains=tuple(float(np.exp(of[f"log {which} gain"])) for which in ("qrs", "lead", "t")),  # type: ignore[arg-type]
-            texture=texture.Texture(parts[3], max(of["unsteady"], 0.0), row[LOUDER]),
+            texture=texture.Texture(
+                parts[3], max(of["unsteady"], 0.0), np.array([of["strokes"], of["strokes high"]]), of["waves"]
+            ),
             meant=np.concatenate([meant, bands]),
         )
 

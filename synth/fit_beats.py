@@ -146,7 +146,7 @@ def describe(record: Record) -> Example:
         np.log(beat_times.rr), np.log(max(beat_times.spread, 1e-3)), beat_times.chain,
         0.0 if irregular else beat_times.ectopic, 0.0 if irregular else beat_times.early,
         *np.log(intervals), *np.log(np.maximum(gains, 1e-3)), left.unsteady, *np.log(sizes(shape)),
-        *left.louder,
+        *left.strokes, left.waves,
     ])  # fmt: skip
     sex, age = record.meta.get("sex"), record.meta.get("age")
     return Example(
@@ -299,10 +299,14 @@ def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:
 
 
 def _roots(likeness: Floats) -> Floats:
-    """(bands, leads, leads) Cholesky factors of the usual correlations."""
+    """(bands, leads, leads) Cholesky factors of the correlations that noise must have before it comes in bursts, for
+    the usual ones after that."""
+    one = np.eye(likeness.shape[-1])
     mean = np.nanmean(likeness, axis=0)
-    mean = np.where(np.isfinite(mean), mean, np.eye(mean.shape[1]))
-    mean = 0.98 * mean + 0.02 * np.eye(mean.shape[1])
+    mean = np.where(np.isfinite(mean), mean, one)
+    mean = one + (mean / texture.ALIKE[:, None, None]) * (1 - one)
+    values, axes = np.linalg.eigh(mean)
+    mean = axes * np.maximum(values, 0.02)[:, None, :] @ axes.transpose(0, 2, 1)
     size = np.sqrt(np.einsum("kii->ki", mean))
     return np.asarray(np.linalg.cholesky(mean / size[:, :, None] / size[:, None, :]))
 

@@ -1,8 +1,8 @@
 """Texture: what an ECG holds besides its beats: wandering baseline, muscle, mains, atrial waves of fibrillation.
 
 Described per record by the power in bands of frequency and lead, and drawn as noise of that power whose leads are
-correlated as they usually are in that band, in bursts above 15 Hz, with more of it where the beats are steep. Half of
-a burst is a lead's own, so that above 15 Hz leads are less alike than they were measured to be.
+correlated as they usually are in that band, in bursts above 15 Hz, with more of it where the beats are steep. The
+mains hum evenly.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ BANDS = np.array([
 COUNT = BANDS.size - 1
 FLOOR = 1e-12  # mV^2 / Hz; a microvolt spread over 250 Hz is 4e-9
 CENTRES = np.concatenate([[0.1], np.sqrt(BANDS[1:-1] * BANDS[2:])])
-USUALLY_LOUDER = np.array([-1.3, -2.2, 0.3])  # where a fast heart has no rest to compare with
+MAINS = (BANDS[:-1] == 47.5) | (BANDS[:-1] == 98.0) | (BANDS[:-1] == 148.0)
+SPLIT = 60.0  # Hz, above which noise is told apart
+USUALLY = (np.array([-1.3, -2.2]), 0.3)  # strokes and waves where a fast heart has no rest to compare with
 STEP = 250  # samples over which the loudness of muscle noise is taken
 # Above 15 Hz noise comes in bursts, in all records alike: recorders keep little between the waves, and that in pieces.
 BURST = 12  # samples
 BURSTS = (0.7, 1.0)  # SD of their log amplitude at 15 to 60 Hz and above
+# Half of a burst is a lead's own: of noise that is alike in two leads so much is alike afterwards.
+ALIKE = np.where(MAINS | (BANDS[:-1] < 15.0), 1.0, np.exp(-0.5 * np.where(BANDS[:-1] < SPLIT, *BURSTS) ** 2))
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,22 @@ class Texture:
     """Attributes:
     power: (bands, leads) log10 mV^2 / Hz, beside the QRS complexes.
     unsteady: SD of the muscle noise's log amplitude over time.
-    louder: log of the noise that steep strokes bring with them, as a share of mV per sample, at 15 to 60 Hz and
-        above; and log of how much louder than at rest it is above 15 Hz from P to T. Beats that differ leave something
-        there, and so do recorders that keep the waves and smooth between them.
+    strokes: (2,) log of the noise that steep strokes bring with them, as a share of mV per sample, at 15 to 60 Hz and
+        above. Beats that differ leave something there.
+    waves: log of how much louder than at rest noise above 15 Hz is from P to T; recorders keep the waves and smooth
+        between them.
     """
 
     power: Floats
     unsteady: float
-    louder: Floats
+    strokes: Floats
+    waves: float
 
 
 _FILTERS = [
-    butter(2, band, kind, fs=FS, output="sos") for band, kind in (((15.0, 60.0), "bandpass"), (60.0, "highpass"))
+    butter(2, band, kind, fs=FS, output="sos") for band, kind in (((15.0, SPLIT), "bandpass"), (SPLIT, "highpass"))
 ]
+STROKES = (-5.0, 0.0)  # fewer are none
 REST, WAVES, QRS, OTHER = range(4)  # phases of the heart's cycle
 
 
@@ -108,20 +115,21 @@ def measure(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Textu
     rms[seen < STEP / 4] = np.nan
     usable = np.isfinite(rms).sum(axis=1) >= 4
     unsteady = float(np.median(np.nanstd(np.log(rms[usable] + 1e-5), axis=1))) if usable.any() else 0.1
-    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, _louder(rest, phase, beats)), likeness
+    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, *_louder(rest, phase, beats)), likeness
 
 
-def _louder(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
+def _louder(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Floats, float]:
+    """Strokes and waves of a Texture."""
     if min((phase == k).sum() for k in (REST, WAVES, QRS)) <= 100:
-        return USUALLY_LOUDER
+        return USUALLY
     steep = float(_steep(beats)[:, phase == QRS].mean(axis=1).sum())
     strokes, waves = [], []
     for sos in _FILTERS:
         y = sosfiltfilt(sos, rest, axis=1) ** 2
         at_rest, in_waves, in_qrs = (y[:, phase == k].mean(axis=1).sum() for k in (REST, WAVES, QRS))
-        strokes.append(0.5 * np.log(max(in_qrs - at_rest, 1e-9) / max(steep, 1e-9)))
+        strokes.append(0.5 * np.log(max(in_qrs - in_waves, 1e-9) / max(steep, 1e-9)))
         waves.append(0.5 * np.log((in_waves + 1e-8) / (at_rest + 1e-8)))
-    return np.array([*strokes, 0.5 * (waves[0] + waves[1])])
+    return np.clip(strokes, *STROKES), float(np.mean(waves))
 
 
 def _steep(beats: Floats) -> F32:
@@ -147,35 +155,38 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
         spectrum[:, columns] = roots[k].astype(np.float32) @ noise[:, columns]
     spectrum *= np.exp(between).astype(np.float32)
     spectrum[:, 0] = 0.0
-    edges = (0, round(15.0 * size / FS), round(60.0 * size / FS), spectrum.shape[1])
-    parts = np.zeros((3, *spectrum.shape), np.complex64)
-    for k in range(3):
-        parts[k, :, edges[k] : edges[k + 1]] = spectrum[:, edges[k] : edges[k + 1]]
-    slow, middle, fast = irfft(parts, size, axis=2)[..., :count]
-    # Outside QRS the mean power is what `power` says, but for some percent that uneven bursts and strokes add.
+    parts = np.zeros((3, *spectrum.shape), np.complex64)  # even; in bursts up to SPLIT; and above
+    of_band = np.where(MAINS | (BANDS[:-1] < 15.0), 0, np.where(BANDS[:-1] < SPLIT, 1, 2))
+    for k in range(COUNT):
+        columns = slice(int(bounds[k]), int(bounds[k + 1]))
+        parts[of_band[k], :, columns] = spectrum[:, columns]
+    out, *uneven = irfft(parts, size, axis=2)[..., :count]
+    # Beside QRS the mean power is what `power` says.
     waves = float((phase == WAVES).mean() / max(float((phase <= WAVES).mean()), 1e-3))
-    base = -0.5 * np.log(waves * np.exp(2 * texture.louder[2]) + 1 - waves)
-    level = np.where(phase == REST, base, base + texture.louder[2])
-    even = 2 * uniform_filter1d(level.astype(np.float32), 7)
+    base = -0.5 * np.log(waves * np.exp(2 * texture.waves) + 1 - waves)
+    level = np.where(phase == REST, base, base + texture.waves)
     steep = _steep(beats)
     unsteady = np.float32(texture.unsteady)
-    slowly = even + 2 * unsteady * (_sway(rng, leads, count, STEP) - unsteady)
+    slowly = np.exp(
+        2 * uniform_filter1d(level.astype(np.float32), 7) + 2 * unsteady * (_sway(rng, leads, count, STEP) - unsteady)
+    )
     quickly = _sway(rng, leads, count, BURST)
-    out = slow
-    for noise, strokes, sd in zip((middle, fast), texture.louder[:2], BURSTS, strict=True):
+    for noise, strokes, sd in zip(uneven, texture.strokes, BURSTS, strict=True):
         own = np.maximum((noise**2).mean(axis=1, keepdims=True), np.float32(FLOOR))
-        power = np.exp(slowly + 2 * sd * (quickly - sd))
-        power += steep * (np.float32(np.exp(2 * strokes)) / own)  # which comes in no bursts
+        bursts = np.exp(2 * sd * quickly)
+        bursts /= uniform_filter1d(bursts, STEP, axis=1)  # what half a second holds is for `unsteady` to say
+        power = slowly * bursts + steep * (np.float32(np.exp(2 * strokes)) / own)  # strokes come in no bursts
         out = out + noise * np.sqrt(power)
     return np.asarray(out, np.float64)
 
 
 def _sway(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
-    """(leads, count) that take a new course every ``step`` samples, half of it together; mean 0, mean variance 1."""
+    """(leads, count) standard normal, on a new course every ``step`` samples; half of the variance is all leads'."""
     steps = rng.standard_normal((leads + 1, count // step + 2), dtype=np.float32)
-    steps = np.float32(np.sqrt(0.75)) * (steps[:1] + steps[1:])  # between two of them the variance is less
+    steps = np.float32(np.sqrt(0.5)) * (steps[:1] + steps[1:])
     share = np.arange(step, dtype=np.float32) / np.float32(step)
-    between: F32 = steps[:, :-1, None] + (steps[:, 1:] - steps[:, :-1])[:, :, None] * share
+    size: F32 = np.sqrt(share**2 + (1 - share) ** 2)
+    between: F32 = steps[:, :-1, None] * ((1 - share) / size) + steps[:, 1:, None] * (share / size)
     return between.reshape(leads, -1)[:, :count]
 
 
