@@ -47,8 +47,10 @@ _FINE = 13.0  # px per mm above which the network's pitch is fine enough
 _ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
-# RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px.
-_AS_DRAWN = 0.065
+# RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
+# and below which nothing could be better.
+_AS_DRAWN, _PERFECT = 0.065, 0.04
+_EVEN = 0.35  # share of pixels that are like the next one: no camera or scanner leaves so many
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
 
@@ -181,7 +183,7 @@ def interpret(
     view, seen, timer, nudger = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
-    own, ink = network.ink_of(seen, view.kx, view.ky), None
+    own, ink, plain = network.ink_of(seen, view.kx, view.ky), None, None
     gaps = not _black_and_white(image) or grid.contrast < _CLEAR
     with contextlib.suppress(NoInk):
         ink = segment(upright.image, upright.kx, upright.ky)
@@ -205,6 +207,14 @@ def interpret(
                 return interpret(
                     image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
                 )
+        if alone and ink is not None and not grid.straightened and _even(image):
+            plain = _same(ink, rows.calibration.layout, upright, speed, gain)
+            if (
+                plain is not None
+                and plain.residual < _PERFECT
+                and _lost(network.narrowed(ink, own), plain, upright) < _LEFT
+            ):
+                return _reading(image, name, fs, grid, upright, plain, "analytic")
         found = _fitted(own, view, rows, timer)
     except NoTrace:
         if not alone or hidden.any():  # what is written on a note would be read
@@ -215,12 +225,14 @@ def interpret(
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
         found, fitted = _Found(calibration, fits, pen, found.timed), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
-            with contextlib.suppress(NoTrace):
-                plain = _found(ink, upright, speed, gain)
-                layout = calibration.layout
-                near = network.narrowed(ink, own)
-                near = about(ink, near, layout.strips, fits, pen, upright.kx, layout.speed)
-                if _is_better(plain, found, near, upright, grid.straightened):
+            layout = calibration.layout
+            near = about(ink, network.narrowed(ink, own), layout.strips, fits, pen, upright.kx, layout.speed)
+            left = _lost(near, found, upright)
+            if left > _LEFT or not grid.straightened:
+                plain = plain or _same(ink, layout, upright, speed, gain)
+                if plain is not None and _is_better(
+                    plain, found, _lost(near, plain, upright) - left, grid.straightened
+                ):
                     found, how = _timed_as(found, plain), "analytic"
     if nudger is not None and (ink is None or found.residual > _AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)
@@ -265,21 +277,35 @@ def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small
     return replace(found, fits=fits)
 
 
-def _is_better(plain: _Found, found: _Found, near: Ink, upright: Upright, straightened: bool) -> bool:
-    """Whether what was read without the network says the same, and leaves no more ink ``near`` what that sees or reads.
+def _same(ink: Ink, layout: Layout, upright: Upright, speed: float | None, gain: float | None) -> _Found | None:
+    """The strips of ``layout``, read without a network; None if that sees others, or none at all."""
+    with contextlib.suppress(NoTrace):
+        rows = _followed(ink, upright, speed, gain)
+        if _cells(rows.calibration.layout) == _cells(layout):
+            return _fitted(ink, upright, rows, None)
+    return None
+
+
+def _is_better(plain: _Found, found: _Found, more: float, straightened: bool) -> bool:
+    """Whether what was read without the network leaves no ``more`` ink unexplained, as a share, than what it sees.
 
     It may draw the ink a little worse, and somewhat worse if it explains more of it. On a sheet that was
     ``straightened`` that is asked of it in any case: what is blurred is read better with the network.
     """
-    if plain.cells != found.cells:
-        return False
-    without, with_it = (
-        lost(near, each.calibration.layout.strips, each.fits, each.pen, upright.kx, each.calibration.layout.speed)
-        for each in (plain, found)
-    )
     worse = plain.residual - found.residual
-    more = without < with_it - _LEFT
-    return (worse < _ALIKE and without < with_it + _LEFT and not straightened) or (worse < 2 * _ALIKE and more)
+    return (worse < _ALIKE and more < _LEFT and not straightened) or (worse < 2 * _ALIKE and more < -_LEFT)
+
+
+def _lost(ink: Ink, found: _Found, upright: Upright) -> float:
+    """Share of the ``ink`` of traces that was not read."""
+    layout = found.calibration.layout
+    return lost(ink, layout.strips, found.fits, found.pen, upright.kx, layout.speed)
+
+
+def _even(image: U8) -> bool:
+    """Whether an image looks as if it came straight from a program, uncompressed."""
+    some = image[::3, :, 1]
+    return bool(np.mean(some[:, 1:] == some[:, :-1]) > _EVEN) and not _black_and_white(image)
 
 
 def _black_and_white(image: U8) -> bool:
@@ -302,10 +328,10 @@ class _Found:
         """RMS error of coverage with which the median fit draws the ink."""
         return float(np.median([fit.residual for fit in self.fits]))
 
-    @property
-    def cells(self) -> list[tuple[str, float]]:
-        """Lead and second of beginning of every strip."""
-        return [(strip.lead, round(strip.start, 1)) for strip in self.calibration.layout.strips]
+
+def _cells(layout: Layout) -> list[tuple[str, float]]:
+    """Lead and second of beginning of every strip."""
+    return [(strip.lead, round(strip.start, 1)) for strip in layout.strips]
 
 
 class _Rows(NamedTuple):

@@ -81,6 +81,7 @@ class _Problem:
     count: I64  # (fine,) its column's pixels: first image row, first index, number
     values: D
     weight: D
+    column: I64  # (pixels,) of each pixel
     slim: I64  # columns with flat ink
     start: I64  # (columns + 1,)
     size: int  # samples
@@ -269,6 +270,7 @@ def _assemble(windows: list[Window], guesses: list[Guess], pen: float, cap: floa
         count=rows[column],
         values=np.concatenate([window.values for window in windows]),
         weight=weight,
+        column=np.repeat(np.arange(rows.size), rows),
         slim=np.flatnonzero((rows > 0) & (rows <= pen + 6) & (total >= rows - 0.5)),
         start=start,
         size=size,
@@ -325,51 +327,85 @@ def _envelope(fine: D, radius: float, sub: int) -> tuple[D, I64, D, I64]:
     return upper, at_upper, lower, at_lower
 
 
-_Edges = list[tuple[float, I64, I64, I64]]  # sign, sub-columns, pixel of the edge, point that makes it
+@dataclass(frozen=True, eq=False)
+class _Edges:
+    """The upper (first row) and lower edges of all sub-columns, (2, fine).
+
+    ``low, high``: the pixels that one moves, [low, high); none where its sub-column is not used. ``weight``: by how
+    much of their coverage, per px down. ``at``: the point that makes it.
+    """
+
+    low: I64
+    high: I64
+    weight: D
+    at: I64
 
 
 def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges]:
-    """Coverage of every pixel under a vertical blur of ``blur`` px, and where each edge lies (one entry per tap)."""
+    """Coverage of every pixel under a vertical blur of ``blur`` px, and what each edge of the stroke does to it."""
     fine = y[problem.knot] * (1 - problem.part) + y[problem.knot + 1] * problem.part
     fine[~problem.centred] = np.nan
     upper, at_upper, lower, at_lower = _envelope(fine, radius, problem.sub)
     used = np.flatnonzero(problem.used & (upper < lower))
     first, count, top = problem.first[used], problem.count[used], problem.top[used]
-    out = np.zeros(problem.values.size + 2)
-    share = problem.share[used] / (problem.sub * blur)
-    edges: _Edges = []
-    for edge, at, sign in ((upper[used], at_upper[used], 1.0), (lower[used], at_lower[used], -1.0)):
-        for tap in range(-(blur // 2), blur // 2 + 1):
-            e = np.clip(edge + (tap + 0.5) - top, 0.0, count)
-            cell = np.minimum(e.astype(np.int64), count - 1)
-            pixel = first + cell
-            weight = sign * share * (e - cell)
-            out[:-1] += np.bincount(pixel, sign * share - weight, minlength=out.size - 1)
-            out[1:] += np.bincount(pixel, weight, minlength=out.size - 1)
-            inner = (e > 0) & (e < count)
-            edges.append((sign, used[inner], pixel[inner], at[inner]))
+    share = problem.share[used] / problem.sub
+    # Columns are drawn with so many px more above and below as the blur reaches.
+    reach = blur // 2
+    above = 2 * reach * (used // problem.sub)
+    out = np.zeros(problem.values.size + 2 * reach * (problem.start.size - 1) + 2)
+    low, high = np.zeros((2, fine.size), np.int64), np.zeros((2, fine.size), np.int64)
+    for k, (edge, sign) in enumerate(((upper[used], 1.0), (lower[used], -1.0))):
+        e = edge + 0.5 - top
+        inside = np.clip(e + reach, 0.0, count + 2 * reach)
+        cell = np.minimum(inside.astype(np.int64), count + 2 * reach - 1)
+        pixel = first + above + cell
+        weight = sign * share * (inside - cell)
+        out[:-1] += np.bincount(pixel, sign * share - weight, minlength=out.size - 1)
+        out[1:] += np.bincount(pixel, weight, minlength=out.size - 1)
+        middle = np.floor(np.clip(e, -blur, count + blur)).astype(np.int64)
+        low[k, used] = first + np.clip(middle - reach, 0, count)
+        high[k, used] = first + np.clip(middle + reach + 1, 0, count)
     # An edge at a column's end spills into the next column's first pixel, where the other edge takes it away again.
-    return np.cumsum(out)[: problem.values.size], edges
+    cover = np.cumsum(out)[:-2]
+    if reach:
+        sums = np.concatenate([[0.0], np.cumsum(cover)])
+        here = np.arange(problem.values.size) + 2 * reach * problem.column
+        cover = (sums[here + blur] - sums[here]) / blur
+    # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
+    moves = problem.share / (problem.sub * blur)
+    return cover, _Edges(low, high, np.stack([-moves, moves]), np.stack([at_upper, at_lower]))
 
 
 def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]:
-    """J'WJ (lower banded form, at least 3 rows) and J'W rest."""
+    """J'WJ (lower banded form, at least 3 rows) and J'W rest.
+
+    The gradient is exact. Of blurred pixels, which are much like their neighbours, only some stand for all in J'WJ.
+    """
     from scipy.sparse import csr_matrix
 
     trust = problem.weight / (1.0 + (rest / _ROBUST) ** 2)
+    # An edge does the same to all pixels that it moves: sums over them are differences of running sums.
+    trusts, pulls = (np.concatenate([[0.0], np.cumsum(v)]) for v in (trust, trust * rest))
+    knot, part = problem.knot[edges.at], problem.part[edges.at]
+    pull = edges.weight * (pulls[edges.high] - pulls[edges.low])
+    gradient = np.zeros(problem.size)
+    for of, at in ((pull * (1 - part), knot), (pull * part, knot + 1)):
+        gradient += np.bincount(at.ravel(), of.ravel(), minlength=problem.size)
+
+    every = max(1, (blur + 1) // 3)
+    stands = np.append(np.arange(0, trust.size, every), trust.size)  # the first of so many for all of them
     pixel, sample, value = [], [], []
-    for sign, fine, cell, at in edges:
-        # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
-        w = -sign * problem.share[fine] / (problem.sub * blur)
-        part = problem.part[at]
-        pixel += [cell, cell]
-        sample += [problem.knot[at], problem.knot[at] + 1]
-        value += [w * (1 - part), w * part]
-    shape = (trust.size, problem.size)
+    first = -(-edges.low // every)
+    for k in range(-(-blur // every)):
+        moved = np.flatnonzero((first + k) * every < edges.high)
+        w, q, s = edges.weight.ravel()[moved], part.ravel()[moved], knot.ravel()[moved]
+        pixel += 2 * [first.ravel()[moved] + k]
+        sample += [s, s + 1]
+        value += [w * (1 - q), w * q]
+    shape = (stands.size - 1, problem.size)
     j = csr_matrix((np.concatenate(value), (np.concatenate(pixel), np.concatenate(sample))), shape=shape)
-    gradient = np.asarray(j.T @ (trust * rest), np.float64)
     weighted = j.copy()
-    weighted.data *= np.repeat(trust, np.diff(j.indptr))
+    weighted.data *= np.repeat(np.diff(trusts[stands]), np.diff(j.indptr))
     product = (j.T @ weighted).tocoo()
     low = product.row >= product.col
     diagonal, column = (product.row - product.col)[low], product.col[low]

@@ -156,3 +156,27 @@ def test_start_is_found_to_a_few_hundredths_of_a_pixel(late: float) -> None:
         guesses.append(refine.moved(strip.guess(), strip.y, late))
     shift = refine.start_shift(windows, guesses, strip.pen, strip.px_per_mv, bare)
     assert shift == pytest.approx(-late, abs=0.06)
+
+
+@pytest.mark.parametrize("blur", [1, 3, 5, 9])
+def test_a_step_follows_the_slopes_of_the_drawing(blur: int) -> None:
+    strip = draw(100)
+    window, g = strip.window(), strip.guess()
+    problem = refine._assemble([window], [g], strip.pen, 0.0)
+    y, radius = g.y + 0.3, strip.pen / 2
+    model, edges = refine._model(problem, y, radius, blur)
+    rest = refine._blurred(problem, blur) - model
+    matrix, gradient = refine._normal(problem, edges, rest, blur)
+    trust = problem.weight / (1.0 + (rest / refine._ROBUST) ** 2)
+    some = np.arange(200, 240)
+    slopes = []
+    for k in some:
+        there = y.copy()
+        there[k] += 1e-6
+        slopes.append((refine._model(problem, there, radius, blur)[0] - model) / 1e-6)
+    j = np.stack(slopes)
+    np.testing.assert_allclose(gradient[some], j @ (trust * rest), atol=1e-6)
+    # Where only some pixels stand for all, it is right to a fraction.
+    tolerance = 1e-6 if blur < 5 else 0.5 * matrix[0, some].mean()
+    np.testing.assert_allclose(matrix[0, some], (j**2 * trust).sum(axis=1), atol=tolerance)
+    np.testing.assert_allclose(matrix[1, some[:-1]], (j[1:] * j[:-1] * trust).sum(axis=1), atol=tolerance)
