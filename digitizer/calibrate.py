@@ -38,6 +38,7 @@ _ALIGNED = 0.1  # mm within which ends of rows agree
 _AT_EDGE = 1.5  # mm
 _SIDES = ("left", "right")
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
+_BESIDE, _EVENLY = 15.0, 3.0  # mm between names of two columns, at least; by which their distances may differ
 _READ = 0.5  # how sure a name must be to be relied on by itself
 _CLEARLY, _OTHERS = 0.8, 0.2  # ... with nothing else to go by; how likely other names may be, against it
 _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
@@ -151,6 +152,7 @@ def calibrate(
         raise NoTrace(f"no row of ink is longer than {_SHORTEST:g} mm; expected at least a second of a lead.")
     baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
     if ink.names:
+        ink = replace(ink, names=_at_beginnings(ink.names, lines))
         lines = _without_edges(lines, baselines, traced, ink.names, ky)
         baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
     if ink.pulses is not None:
@@ -253,6 +255,23 @@ def calibrate(
     layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
     return Calibration(layout, cap, settled, extra, hidden, notes, tuple(warnings))
+
+
+def _at_beginnings(names: tuple[NameSeen, ...], lines: list[Line]) -> tuple[NameSeen, ...]:
+    """Names that are printed further inside their cells, all alike, moved to where those begin."""
+    every = np.sort([name.x for name in names if name.sure > _READ])
+    # Of a column of names there are two or more.
+    groups = [x for x in np.split(every, np.flatnonzero(np.diff(every) > _BESIDE) + 1) if x.size > 1]
+    if len(groups) < 3:
+        return names
+    at = np.array([np.median(x) for x in groups])
+    left, right = (float(np.median([getattr(line, side) for line in lines])) for side in _SIDES)
+    steps, width = np.diff(at), (right - left) / len(at)
+    inside = float(at[0]) - left
+    even = np.ptp(steps) < _EVENLY and abs(float(np.mean(steps)) / width - 1) < 0.1
+    if not even or not _NAME_AFTER < inside < width - _NAME_BEFORE:
+        return names
+    return tuple(name._replace(x=name.x - inside) for name in names)
 
 
 def _without_edges(
@@ -646,7 +665,7 @@ def _named(sheet: _Sheet) -> list[_Guess]:
     every = sorted(name.x for names in sure.values() for name in names)
     if len(every) < 3:
         return []
-    columns = 1 + int(np.sum(np.diff(every) > 15.0))
+    columns = 1 + int(np.sum(np.diff(every) > _BESIDE))
     rows = len(sheet.levels)
     rhythm = 0
     while rhythm < rows and columns > 1 and len(sure.get(rows - 1 - rhythm, [])) < columns:

@@ -225,7 +225,7 @@ def ink_of(seen: Seen, kx: float, ky: float) -> Ink:
     height, width = seen.trace.shape
     # What looks like a pulse, but is none, is part of a lead: an artefact of the recording, or a lead cut off.
     trace, pulses = np.maximum(seen.trace, seen.pulse), []
-    for pulse, place in _pulses(seen.pulse, kx, ky):
+    for pulse, place in _pulses(seen.pulse, seen.trace, kx, ky):
         before, behind = _beside(seen.trace, place, kx, ky)
         if pulse is not None and not (before and behind):
             pulses.append(pulse)
@@ -323,7 +323,7 @@ def _beside(trace: F, place: _Place, kx: float, ky: float) -> tuple[bool, bool]:
     return bool(first.size > kx and first.mean() > 0.6), bool(second.size > kx and second.mean() > 0.6)
 
 
-def _pulses(coverage: F, kx: float, ky: float) -> list[tuple[PulseSeen | None, _Place]]:
+def _pulses(coverage: F, trace: F, kx: float, ky: float) -> list[tuple[PulseSeen | None, _Place]]:
     """Every connected piece that is as large as a pulse: the rectangle in it, if any, and its rows and columns, px."""
     mask = (coverage > _INKED).astype(np.uint8)
     count, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -333,7 +333,11 @@ def _pulses(coverage: F, kx: float, ky: float) -> list[tuple[PulseSeen | None, _
         place = (slice(y, y + h), slice(x, x + w))
         pulse = None
         if 1.5 * kx <= w <= 25 * kx and 2 * ky <= h <= 45 * ky:
-            pulse = _pulse(np.where(label[place] == k, coverage[place], 0.0), kx, ky)
+            part = label[place] == k
+            # Where a row runs into its pulse, a part of that stroke is taken for the trace's.
+            pulse = _pulse(np.where(part, coverage[place], 0.0), kx, ky) or _pulse(
+                np.where(part, coverage[place], trace[place]), kx, ky
+            )
         if pulse is not None:
             pulse = pulse._replace(x=pulse.x + x / kx, foot=pulse.foot + y / ky)
         found.append((pulse, place))

@@ -109,6 +109,17 @@ def test_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plain(page, reading) > 12
 
 
+def test_names_that_stand_further_inside_their_cells() -> None:
+    """Some machines print them over the middle, and the pulses behind the rows."""
+    record = open_source("samples").load("00005")
+    order = ("V1", "V2", "V3", "I", "II", "III", "V4", "V5", "V6")
+    layout = Layout.named("3x3+1R", order, pulse="right", rhythm=("II",))
+    page = render(record, layout, Style(label_x=20.0), dpi=150)
+    reading = digitizer.read(page.image, reader="learned")
+    assert [strip.lead for strip in reading.page.layout.strips] == [strip.lead for strip in page.layout.strips]
+    assert plain(page, reading) > 15
+
+
 def test_names_decide_the_layout() -> None:
     """A layout that is not among the usual ones is read off its names."""
     record = open_source("samples").load("00005")

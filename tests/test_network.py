@@ -55,6 +55,22 @@ def test_pulses_have_their_true_place_and_size(
         assert y1 == mark.y - gain
 
 
+@pytest.mark.parametrize("pulse", ["left", "right"])
+def test_a_pulse_of_which_a_stroke_was_taken_for_the_trace(pulse: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = drawn(name="3x4+1R", pulse=pulse)
+    view = seen(page, monkeypatch)
+    trace, left = view.trace.copy(), view.pulse.copy()
+    for mark in page.layout.pulses:
+        (x, _), (x1, _) = mark.outline(25.0)[[1, 3]]
+        near = round(((x if pulse == "right" else x1) + MARGIN) * PX_PER_MM)  # the stroke next to the row
+        foot = round((mark.y + MARGIN) * PX_PER_MM)
+        lower = np.s_[foot - round(7 * PX_PER_MM) : foot + 3, near - 4 : near + 5]
+        trace[lower], left[lower] = np.maximum(trace[lower], left[lower]), 0.0
+    found = ink_of(replace(view, trace=trace, pulse=left), PX_PER_MM, PX_PER_MM).pulses
+    assert found is not None and len(found) == len(page.layout.pulses)
+    assert [(p.width, p.height) for p in found] == [pytest.approx((5.0, 10.0), abs=0.1)] * len(found)
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.3, 0.7])
 def test_a_pulse_without_feet(shift: float) -> None:
     """Of coverage smeared over two pixels; in px that are not square."""
