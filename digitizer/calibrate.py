@@ -39,6 +39,7 @@ _AT_EDGE = 1.5  # mm
 _SIDES = ("left", "right")
 _USUAL_SECONDS = (2.5, 5.0, 10.0)  # of rows
 _BESIDE, _EVENLY = 15.0, 3.0  # mm between names of two columns, at least; by which their distances may differ
+_FIFTEEN = ("V4R", "V8", "V9")  # of the fifteen leads, those beside the twelve
 _READ = 0.5  # how sure a name must be to be relied on by itself
 _CLEARLY, _OTHERS = 0.8, 0.2  # ... with nothing else to go by; how likely other names may be, against it
 _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
@@ -232,6 +233,9 @@ def calibrate(
     best, notes["layout"], doubt = _choose(sheet, traced, ky)
     if doubt:
         warnings.append(doubt)
+    if best.leads[-3:] == _FIFTEEN:
+        more = ", ".join(_FIFTEEN)
+        warnings.append(f"the fifth column is taken for {more}, as with fifteen leads it usually is; check the names")
     sheet = replace(sheet, late=_askew(best, sheet, baselines))
     if sheet.late.any():
         notes["time"] += f"; printed askew to the grid, by {np.ptp(sheet.late):.2f} mm from the first row to the last"
@@ -573,6 +577,9 @@ def _guesses(rows: int) -> list[_Guess]:
                 prior = 0.1 * (not order) + 0.1 * (r == 3) + 0.05 * (rhythm == 1)
                 name = f"{r}x{c}" + (f"+{rhythm}R" if rhythm else "") + order
                 out.append(_Guess(name, r, c, rhythm, leads, prior))
+    if 3 <= rows <= 6:
+        name = "3x5" + (f"+{rows - 3}R" if rows > 3 else "")
+        out.append(_Guess(name, 3, 5, rows - 3, (*STANDARD_LEADS, *_FIFTEEN), -0.5))
     if rows == 3:
         out.append(_Guess("3x1", 3, 1, 0, limb[:3]))
     if rows == 6:

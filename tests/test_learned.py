@@ -120,6 +120,16 @@ def test_names_that_stand_further_inside_their_cells() -> None:
     assert plain(page, reading) > 15
 
 
+def test_fifteen_leads() -> None:
+    record = open_source("samples").load("00005")
+    more = Record((*record.leads, "V4R", "V8", "V9"), np.concatenate([record.mv, -0.5 * record.mv[-3:]]), record.fs)
+    page = render(more, Layout.named("3x5+1R", more.leads, rhythm=("II",)), dpi=150)
+    reading = digitizer.read(page.image)
+    assert [strip.lead for strip in reading.page.layout.strips] == [strip.lead for strip in page.layout.strips]
+    assert any("taken for V4R, V8, V9" in warning for warning in reading.warnings)
+    assert plain(page, reading) > 20
+
+
 def test_names_decide_the_layout() -> None:
     """A layout that is not among the usual ones is read off its names."""
     record = open_source("samples").load("00005")
