@@ -153,8 +153,9 @@ def calibrate(
         raise NoTrace(f"no row of ink is longer than {_SHORTEST:g} mm; expected at least a second of a lead.")
     baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
     if ink.names:
-        ink = replace(ink, names=_at_beginnings(ink.names, lines))
-        lines = _without_edges(lines, baselines, traced, ink.names, ky)
+        printed = _at_beginnings(ink.names, lines)
+        ink = replace(ink, names=printed)
+        lines = _without_edges(lines, baselines, traced, printed, ky)
         baselines = np.array([traced.rows[line.row].baseline / ky for line in lines])
     if ink.pulses is not None:
         lines = _with_pulses(lines, baselines, ink.pulses, traced.spacing / ky)
@@ -217,13 +218,10 @@ def calibrate(
     names = _by_row(ink.names or (), baselines, traced.spacing / ky)
     levels = [row_levels(traced, line.row, ky) for line in lines]
     sheet = _Sheet(levels, left, seconds * speed, kx, names, np.zeros(len(lines)))
-    if cut_off:
+    if cut_off and (guesses := _guesses(len(lines))):
         longer = [s for s in _USUAL_SECONDS if s > seconds + 0.02]
         sheets = [sheet, *(replace(sheet, width=s * speed) for s in longer)]
-        guesses = _guesses(len(lines))
-        fit = [
-            max((_agreement(g, tried) for g in guesses), default=0.0) + 0.1 * (tried is not sheet) for tried in sheets
-        ]
+        fit = [max(_agreement(g, tried) for g in guesses) + 0.1 * (tried is not sheet) for tried in sheets]
         sheet = sheets[int(np.argmax(fit))]
         if sheet.width > seconds * speed:
             seconds = sheet.width / speed
@@ -255,8 +253,8 @@ def calibrate(
     strips = [replace(strip, x=strip.x + late[strip.row]) for strip in strips]
     height, width = ink.coverage.shape
     foot = min(_PULSE_FOOT, 0.1 * speed)
-    printed = tuple(Pulse(p.x - foot, p.foot, gain, line.row) for line in lines if (p := line.pulse))
-    layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, printed, best.name, traced.spacing / ky)
+    marks = tuple(Pulse(p.x - foot, p.foot, gain, line.row) for line in lines if (p := line.pulse))
+    layout = Layout(width / kx, height / ky, tuple(strips), speed, gain, marks, best.name, traced.spacing / ky)
     hidden = frozenset(line.row for line in lines if line.left_joined or line.left_ruled)
     return Calibration(layout, cap, settled, extra, hidden, notes, tuple(warnings))
 

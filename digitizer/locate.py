@@ -22,6 +22,7 @@ _ENOUGH = 3000  # px; larger images are reduced for the search
 _MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
 _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
 _LONGEST_SCAN = 430  # mm; of a page with a grid so faint that the pattern of its dots might be taken for one
+_WIDEST_PEN = 0.9  # mm
 _COMMON = 0.1  # of the edges' energy, that their common direction explains
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
@@ -158,6 +159,8 @@ def locate(image: U8, px_per_mm: float | None = None, shrunk: int = 1) -> Grid:
     sides = (dark, np.ascontiguousarray(dark.T))
     bands = [_bands(side) for side in sides]
     pitch = _searched(bands, px_per_mm, max(height, width))
+    if not pitch.minor and not px_per_mm:
+        pitch = _not_wider(pitch, _pen_width(image))
     fits, evidence = _families(sides, bands, pitch, shrunk)
     x, y = fits
     (ux, uy), (vy, vx) = x.vector, y.vector
@@ -325,6 +328,27 @@ def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: b
     return _Pitch(
         k, False, True, f"major lines only: 5 mm harmonics {np.exp(major):.1f} times their surroundings", contrast
     )
+
+
+def _not_wider(pitch: _Pitch, pen: float) -> _Pitch:
+    """Lines taken for 5 mm apart are 1 mm apart if the ``pen``, px, would be wider than any is: on a part of a page,
+    enlarged, whose lines are all alike."""
+    k = 5 * pitch.px_per_mm
+    if pen < _WIDEST_PEN * pitch.px_per_mm or k > PX_PER_MM[1]:
+        return pitch
+    evidence = (
+        f"one family of lines, taken for 1 mm because the pen is then {pen / k:.1f} mm wide, and not {5 * pen / k:.1f}"
+    )
+    return _Pitch(k, True, False, evidence, pitch.contrast)
+
+
+def _pen_width(image: U8) -> float:
+    """px from above to below, of most of what is dark."""
+    low = image.min(axis=2)
+    black, paper = np.percentile(low[::2, ::2], (0.2, 80))
+    ink = np.pad(low < (black + paper) / 2, ((1, 1), (0, 0)))
+    edges = np.flatnonzero(np.diff(ink.T.astype(np.int8), axis=1).ravel())
+    return float(np.median(edges[1::2] - edges[::2])) if edges.size else 0.0
 
 
 def _heights(spectra: list[_Spectrum], candidates: D) -> D:

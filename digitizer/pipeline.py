@@ -393,7 +393,8 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    if grid is not None and not again.explains_more_than(grid):
+    # Lines that the pen's width shows to be 1 mm apart pass for 5 mm where that is not looked at.
+    if grid is not None and (not again.explains_more_than(grid) or grid.px_per_mm[0] > 2 * flat.px_per_mm):
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     upright = replace(upright, to_source=Chain((upright.to_source, flat.to_source)))

@@ -120,6 +120,27 @@ def test_names_that_stand_further_inside_their_cells() -> None:
     assert plain(page, reading) > 15
 
 
+@pytest.mark.parametrize(("seconds", "every"), [(2.5, 1.0), (10.0, 1.0), (10.0, 5.0)])
+def test_a_lead_cut_out_of_a_page(seconds: float, every: float) -> None:
+    """Of lines that are all alike the pen's width tells whether they are 1 or 5 mm apart."""
+    record = open_source("samples").load("00005").select(("II",)).cut(0.0, seconds)
+    k = 20.0 if every == 1 else 6.0
+    layout = Layout.named("1x1", ("II",), sheet="strip", seconds=seconds, pulse="none")
+    page = render(record, layout, Style(grid="none", header="none"), dpi=k * 25.4)
+    (strip,) = page.layout.strips
+    width = page.image.shape[1]
+    x0, x1 = (int(page.mm_to_px(np.array([[x, strip.y]]))[0, 0]) for x in (strip.x, strip.x + 25 * seconds))
+    image = page.image.copy()
+    for lines in (image.transpose(1, 0, 2), image):
+        for at in np.arange(3, len(lines), every * k):
+            lines[int(at) : int(at) + max(1, round(0.08 * k))] = np.minimum(lines[int(at)], 200)
+    cut = np.ascontiguousarray(image[:, max(x0, 0) : min(x1, width)])
+    reading = digitizer.read(cut)
+    assert reading.page.layout.name == "1x1"
+    assert np.median(reading.notes["grid"]["px_per_mm"]) == pytest.approx(k, rel=0.01)
+    assert reading.page.layout.strips[0].stop == pytest.approx(seconds, abs=0.1)
+
+
 def test_fifteen_leads() -> None:
     record = open_source("samples").load("00005")
     more = Record((*record.leads, "V4R", "V8", "V9"), np.concatenate([record.mv, -0.5 * record.mv[-3:]]), record.fs)
