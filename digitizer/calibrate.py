@@ -273,7 +273,8 @@ def _at_beginnings(names: tuple[NameSeen, ...], lines: list[Line]) -> tuple[Name
     even = np.ptp(steps) < _EVENLY and abs(float(np.mean(steps)) / width - 1) < 0.1
     if not even or not _NAME_AFTER < inside < width - _NAME_BEFORE:
         return names
-    return tuple(name._replace(x=name.x - inside) for name in names)
+    first = left + inside - _NAME_BEFORE  # what is before it stands where its row begins
+    return tuple(name._replace(x=name.x - inside) if name.x > first else name for name in names)
 
 
 def _without_edges(

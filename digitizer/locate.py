@@ -22,7 +22,7 @@ _ENOUGH = 3000  # px; larger images are reduced for the search
 _MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
 _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
 _LONGEST_SCAN = 430  # mm; of a page with a grid so faint that the pattern of its dots might be taken for one
-_WIDEST_PEN = 0.9  # mm
+_WIDEST_PEN, _SURELY = 0.9, 5.0  # mm; px, of a pen that is no thin one blurred
 _COMMON = 0.1  # of the edges' energy, that their common direction explains
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
@@ -56,6 +56,7 @@ class Grid:
         period_mm: of the lines that were fitted: 1 or 5.
         uneven: true mm -> mm of the flat map, if they differ: the paper or the scanner ran unevenly.
         straightened: it is that of a sheet that was bent, or seen at an angle, and was laid flat before.
+        by_pen: its lines are alike, and the width of the pen told how far apart they are.
     """
 
     px_to_mm: Homography
@@ -69,6 +70,7 @@ class Grid:
     period_mm: float = 1.0
     uneven: Mesh | None = None
     straightened: bool = False
+    by_pen: bool = False
 
     @property
     def flat(self) -> bool:
@@ -127,6 +129,7 @@ class _Pitch(NamedTuple):
     major: bool
     evidence: str
     contrast: float
+    by_pen: bool = False
 
 
 def locate(image: U8, px_per_mm: float | None = None, shrunk: int = 1) -> Grid:
@@ -176,7 +179,7 @@ def locate(image: U8, px_per_mm: float | None = None, shrunk: int = 1) -> Grid:
     residual, bend = float(np.hypot(x.off.residual, y.off.residual)), float(np.hypot(x.off.bend, y.off.bend))
     share = min(family.lines.agreed if family.lines else family.off.share for family in fits)
     period = max(family.period_mm for family in fits)
-    grid = Grid(warp, px, tilt, residual, evidence, pitch.contrast, bend, share, period)
+    grid = Grid(warp, px, tilt, residual, evidence, pitch.contrast, bend, share, period, by_pen=pitch.by_pen)
     if max((family.lines.rms for family in fits if family.lines), default=0.0) < _EVEN:
         return grid
     return replace(grid, uneven=unevenness(x.lines, y.lines, warp, (width, height)))
@@ -331,19 +334,19 @@ def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: b
 
 
 def _not_wider(pitch: _Pitch, pen: float) -> _Pitch:
-    """Lines taken for 5 mm apart are 1 mm apart if the ``pen``, px, would be wider than any is: on a part of a page,
-    enlarged, whose lines are all alike."""
+    """Lines taken for 5 mm apart are 1 mm apart if the ``pen``, px, would be wider than any is: on an enlarged part of
+    a page, of which nothing else tells the scale."""
     k = 5 * pitch.px_per_mm
-    if pen < _WIDEST_PEN * pitch.px_per_mm or k > PX_PER_MM[1]:
+    if pen < max(_WIDEST_PEN * pitch.px_per_mm, _SURELY) or k > PX_PER_MM[1]:
         return pitch
     evidence = (
         f"one family of lines, taken for 1 mm because the pen is then {pen / k:.1f} mm wide, and not {5 * pen / k:.1f}"
     )
-    return _Pitch(k, True, False, evidence, pitch.contrast)
+    return _Pitch(k, True, False, evidence, pitch.contrast, by_pen=True)
 
 
 def _pen_width(image: U8) -> float:
-    """px from above to below, of most of what is dark."""
+    """px from above to below, of most of what is dark (if the grid is, too, of its lines)."""
     low = image.min(axis=2)
     black, paper = np.percentile(low[::2, ::2], (0.2, 80))
     ink = np.pad(low < (black + paper) / 2, ((1, 1), (0, 0)))

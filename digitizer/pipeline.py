@@ -50,7 +50,8 @@ _WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
 # RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
 # and below which nothing could be better.
 _AS_DRAWN, _PERFECT = 0.065, 0.04
-_EVEN = 0.35  # share of pixels that are like the next one: no camera or scanner leaves so many
+_EVEN = 0.35  # share of pixels that are like the next one: cameras and scanners hardly leave so many
+_SAME_GAIN = 0.03
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
 
@@ -207,13 +208,11 @@ def interpret(
                 return interpret(
                     image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
                 )
-        if alone and ink is not None and not grid.straightened and _even(image):
+        early = alone and ink is not None and not grid.straightened and _even(image)
+        if ink is not None and early:
             plain = _same(ink, rows.calibration.layout, upright, speed, gain)
-            if (
-                plain is not None
-                and plain.residual < _PERFECT
-                and _lost(network.narrowed(ink, own), plain, upright) < _LEFT
-            ):
+            near = network.narrowed(ink, own)
+            if plain is not None and plain.residual < _PERFECT and _lost(near, plain, upright) < _LEFT:
                 return _reading(image, name, fs, grid, upright, plain, "analytic")
         found = _fitted(own, view, rows, timer)
     except NoTrace:
@@ -229,7 +228,7 @@ def interpret(
             near = about(ink, network.narrowed(ink, own), layout.strips, fits, pen, upright.kx, layout.speed)
             left = _lost(near, found, upright)
             if left > _LEFT or not grid.straightened:
-                plain = plain or _same(ink, layout, upright, speed, gain)
+                plain = plain if early else _same(ink, layout, upright, speed, gain)
                 if plain is not None and _is_better(
                     plain, found, _lost(near, plain, upright) - left, grid.straightened
                 ):
@@ -278,10 +277,12 @@ def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small
 
 
 def _same(ink: Ink, layout: Layout, upright: Upright, speed: float | None, gain: float | None) -> _Found | None:
-    """The strips of ``layout``, read without a network; None if that sees others, or none at all."""
+    """The strips of ``layout``, read without a network; None if that sees others or another scale, or none at all."""
     with contextlib.suppress(NoTrace):
         rows = _followed(ink, upright, speed, gain)
-        if _cells(rows.calibration.layout) == _cells(layout):
+        own = rows.calibration.layout
+        alike = own.speed == layout.speed and abs(own.gain / layout.gain - 1) < _SAME_GAIN
+        if alike and _cells(own) == _cells(layout):
             return _fitted(ink, upright, rows, None)
     return None
 
@@ -303,7 +304,7 @@ def _lost(ink: Ink, found: _Found, upright: Upright) -> float:
 
 
 def _even(image: U8) -> bool:
-    """Whether an image looks as if it came straight from a program, uncompressed."""
+    """Whether an image looks as if it came straight from a program, uncompressed; not if it is black and white."""
     some = image[::3, :, 1]
     return bool(np.mean(some[:, 1:] == some[:, :-1]) > _EVEN) and not _black_and_white(image)
 
@@ -380,7 +381,7 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
     flat_for_sure = bool(px_per_mm) or _black_and_white(image)  # one pitch for all was given; only scanners see no grey
     try:
         grid = locate(image, px_per_mm)
-        if grid.flat or flat_for_sure:
+        if grid.flat or flat_for_sure or grid.by_pen:
             return grid, rectify(image, grid)
     except GridNotFound as error:
         if flat_for_sure:
@@ -393,8 +394,7 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
         if grid is None:
             raise why from None
         return grid, rectify(image, grid)
-    # Lines that the pen's width shows to be 1 mm apart pass for 5 mm where that is not looked at.
-    if grid is not None and (not again.explains_more_than(grid) or grid.px_per_mm[0] > 2 * flat.px_per_mm):
+    if grid is not None and not again.explains_more_than(grid):
         return grid, rectify(image, grid)
     upright = rectify(flat.image, again)
     upright = replace(upright, to_source=Chain((upright.to_source, flat.to_source)))

@@ -13,6 +13,7 @@ several pixels away, and the prior on the trace's curvature starts stiff and is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -135,7 +136,7 @@ def _step(
 
     model, edges = _model(problem, y, radius, blur)
     rest = _blurred(problem, blur) - model
-    matrix, gradient = _normal(problem, edges, rest * problem.weight, blur)
+    matrix, gradient = _normal(problem, edges, rest * problem.weight)
     _add_prior(matrix, gradient, y, problem.broken, noise, _BEND * px_per_mv)
     if hold is not None:
         firmly, where = hold
@@ -327,12 +328,11 @@ def _envelope(fine: D, radius: float, sub: int) -> tuple[D, I64, D, I64]:
     return upper, at_upper, lower, at_lower
 
 
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """The upper (first row) and lower edges of all sub-columns, (2, fine).
+class _Edges(NamedTuple):
+    """Pieces of the stroke's edges, one per sub-column and side, that move pixels of the strips.
 
-    ``low, high``: the pixels that one moves, [low, high); none where its sub-column is not used. ``weight``: by how
-    much of their coverage, per px down. ``at``: the point that makes it.
+    ``low, high``: the pixels that one moves, [low, high), at least one. ``weight``: by how much of their coverage, per
+    px down. ``at``: the sub-column whose point makes it.
     """
 
     low: I64
@@ -351,66 +351,58 @@ def _model(problem: _Problem, y: D, radius: float, blur: int) -> tuple[D, _Edges
     share = problem.share[used] / problem.sub
     # Columns are drawn with so many px more above and below as the blur reaches.
     reach = blur // 2
-    above = 2 * reach * (used // problem.sub)
+    start = first + 2 * reach * (used // problem.sub)
     out = np.zeros(problem.values.size + 2 * reach * (problem.start.size - 1) + 2)
-    low, high = np.zeros((2, fine.size), np.int64), np.zeros((2, fine.size), np.int64)
-    for k, (edge, sign) in enumerate(((upper[used], 1.0), (lower[used], -1.0))):
-        e = edge + 0.5 - top
+    sides = []
+    for edge, at, sign in ((upper, at_upper, 1.0), (lower, at_lower, -1.0)):
+        e = edge[used] + 0.5 - top
         inside = np.clip(e + reach, 0.0, count + 2 * reach)
         cell = np.minimum(inside.astype(np.int64), count + 2 * reach - 1)
-        pixel = first + above + cell
-        weight = sign * share * (inside - cell)
+        pixel, weight = start + cell, sign * share * (inside - cell)
         out[:-1] += np.bincount(pixel, sign * share - weight, minlength=out.size - 1)
         out[1:] += np.bincount(pixel, weight, minlength=out.size - 1)
-        middle = np.floor(np.clip(e, -blur, count + blur)).astype(np.int64)
-        low[k, used] = first + np.clip(middle - reach, 0, count)
-        high[k, used] = first + np.clip(middle + reach + 1, 0, count)
+        low = np.maximum(cell - 2 * reach, 0)
+        high = np.minimum(cell + 1, count)
+        moves = np.flatnonzero((low < high) & (inside > 0) & (inside < count + 2 * reach))
+        # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
+        begin, move = first[moves], -sign / blur * share[moves]
+        sides.append(_Edges(begin + low[moves], begin + high[moves], move, at[used[moves]]))
     # An edge at a column's end spills into the next column's first pixel, where the other edge takes it away again.
     cover = np.cumsum(out)[:-2]
     if reach:
         sums = np.concatenate([[0.0], np.cumsum(cover)])
         here = np.arange(problem.values.size) + 2 * reach * problem.column
         cover = (sums[here + blur] - sums[here]) / blur
-    # Coverage falls as the upper edge moves down (+y) and grows as the lower one does.
-    moves = problem.share / (problem.sub * blur)
-    return cover, _Edges(low, high, np.stack([-moves, moves]), np.stack([at_upper, at_lower]))
+    return cover, _Edges(*(np.concatenate(parts) for parts in zip(*sides, strict=True)))
 
 
-def _normal(problem: _Problem, edges: _Edges, rest: D, blur: int) -> tuple[D, D]:
-    """J'WJ (lower banded form, at least 3 rows) and J'W rest.
-
-    The gradient is exact. Of blurred pixels, which are much like their neighbours, only some stand for all in J'WJ.
-    """
+def _normal(problem: _Problem, edges: _Edges, rest: D) -> tuple[D, D]:
+    """J'WJ (lower banded form, at least 3 rows) and J'W rest."""
     from scipy.sparse import csr_matrix
 
     trust = problem.weight / (1.0 + (rest / _ROBUST) ** 2)
-    # An edge does the same to all pixels that it moves: sums over them are differences of running sums.
-    trusts, pulls = (np.concatenate([[0.0], np.cumsum(v)]) for v in (trust, trust * rest))
-    knot, part = problem.knot[edges.at], problem.part[edges.at]
-    pull = edges.weight * (pulls[edges.high] - pulls[edges.low])
-    gradient = np.zeros(problem.size)
-    for of, at in ((pull * (1 - part), knot), (pull * part, knot + 1)):
-        gradient += np.bincount(at.ravel(), of.ravel(), minlength=problem.size)
-
-    every = max(1, (blur + 1) // 3)
-    stands = np.append(np.arange(0, trust.size, every), trust.size)  # the first of so many for all of them
+    # An edge does the same to all pixels that it moves.
+    low, high, weight, at = edges
+    knot, part = problem.knot[at], problem.part[at]
+    before, after = weight * (1 - part), weight * part
     pixel, sample, value = [], [], []
-    first = -(-edges.low // every)
-    for k in range(-(-blur // every)):
-        moved = np.flatnonzero((first + k) * every < edges.high)
-        w, q, s = edges.weight.ravel()[moved], part.ravel()[moved], knot.ravel()[moved]
-        pixel += 2 * [first.ravel()[moved] + k]
-        sample += [s, s + 1]
-        value += [w * (1 - q), w * q]
-    shape = (stands.size - 1, problem.size)
+    for k in range(int((high - low).max(initial=0))):
+        moved = np.flatnonzero(low + k < high) if k else slice(None)
+        pixel += 2 * [low[moved] + k]
+        sample += [knot[moved], knot[moved] + 1]
+        value += [before[moved], after[moved]]
+    if not pixel:
+        return np.zeros((3, problem.size)), np.zeros(problem.size)
+    shape = (trust.size, problem.size)
     j = csr_matrix((np.concatenate(value), (np.concatenate(pixel), np.concatenate(sample))), shape=shape)
+    gradient = np.asarray(j.T @ (trust * rest), np.float64)
     weighted = j.copy()
-    weighted.data *= np.repeat(np.diff(trusts[stands]), np.diff(j.indptr))
+    weighted.data *= np.repeat(trust, np.diff(j.indptr))
     product = (j.T @ weighted).tocoo()
-    low = product.row >= product.col
-    diagonal, column = (product.row - product.col)[low], product.col[low]
+    below = product.row >= product.col
+    diagonal, column = (product.row - product.col)[below], product.col[below]
     matrix = np.zeros((max(3, int(diagonal.max(initial=0)) + 1), problem.size))
-    matrix[diagonal, column] = product.data[low]
+    matrix[diagonal, column] = product.data[below]
     return matrix, gradient
 
 

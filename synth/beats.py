@@ -247,11 +247,11 @@ class Beats:
 
     def _traits(self, z: Floats, kind: int, rng: np.random.Generator, hr: float) -> Traits:
         a = self._a
-        row = from_normal(z[None], a["quantiles"], a["scores"])[0]
+        row = from_normal(z, a["quantiles"], a["scores"])
         meant = row[: len(NAMES)].copy()
         row[: len(NAMES)] += a["calibration"][: len(NAMES)]
         of = dict(zip(NAMES, row[: len(NAMES)], strict=True))
-        minor = from_normal(rng.standard_normal((1, sum(MINOR.values()))), a["minor_quantiles"], self._plain)[0]
+        minor = from_normal(rng.standard_normal(sum(MINOR.values())), a["minor_quantiles"], self._plain)
         parts: list[Floats] = []
         at, more = len(NAMES), 0
         for part in PARTS:

@@ -42,11 +42,13 @@ def to_normal(x: Floats, rng: np.random.Generator) -> Floats:
 
 
 def from_normal(z: Floats, table: Floats, scores: Floats) -> Floats:
-    """Values (n, columns) of normal scores (n, columns): ``table`` and ``scores``, both (len(SCORES), columns), say
-    which score stands for which quantile."""
-    out = np.empty_like(z)
-    for k in range(z.shape[1]):
-        out[:, k] = np.interp(z[:, k], scores[:, k], table[:, k])
+    """(columns,) values of normal scores (columns,): ``table`` and ``scores``, both (len(SCORES), columns), say which
+    score stands for which quantile. Between them it is linear, beyond them what the last is."""
+    column = np.arange(z.size)
+    low = np.clip((scores <= z).sum(axis=0) - 1, 0, len(scores) - 2)
+    a, b = scores[low, column], scores[low + 1, column]
+    share = np.clip((z - a) / (b - a), 0.0, 1.0)
+    out: Floats = table[low, column] * (1 - share) + table[low + 1, column] * share
     return out
 
 

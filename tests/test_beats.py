@@ -151,8 +151,18 @@ def test_how_unsteady_noise_is_shows_beside_its_bursts():
 
     steady = found(0.0)
     assert steady < 0.17
-    for unsteady in (0.2, 0.5):  # of which means over half a second keep three quarters
+    for unsteady in (0.2, 0.5):  # of which means over half a second keep four fifths
         assert np.sqrt(found(unsteady) ** 2 - steady**2) == pytest.approx(0.8 * unsteady, rel=0.15)
+
+
+def test_normal_scores_stand_for_quantiles():
+    rng = np.random.default_rng(0)
+    x = rng.gamma(2.0, size=(4000, 3)) * [1.0, 10.0, 0.1]
+    table = density.quantiles(x)
+    scores = density.SCORES[:, None] + np.array([0.0, 0.1, -0.2])
+    for z in (*rng.standard_normal((20, 3)), np.full(3, -9.0), np.full(3, 9.0), scores[0], scores[7], scores[-1]):
+        expected = [np.interp(z[k], scores[:, k], table[:, k]) for k in range(3)]
+        assert density.from_normal(z, table, scores) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_density_is_the_one_that_was_drawn_from():

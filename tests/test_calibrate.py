@@ -270,3 +270,20 @@ def test_rows_that_the_image_cuts_off_begin_where_their_ink_does() -> None:
     assert "cut off" in reading.notes["time"]
     assert any("cut off" in warning for warning in reading.warnings)
     assert np.abs(late_ms(page, reading)).max() < 3  # by their ends they would be 20 ms late
+
+
+def test_names_inside_their_cells_are_moved_but_not_those_at_the_rows_beginning() -> None:
+    lines = [calibrate.Line(k, 10.0, 260.0, 0.0, 0.0, None, False, False) for k in range(4)]
+    inside = [NameSeen("I", 30.0 + 62.5 * c, 20.0 * r, 0.9, {"I": 1.0}) for r in range(3) for c in range(4)]
+    rhythm = NameSeen("II", 11.0, 60.0, 0.9, {"II": 1.0})
+    odd = NameSeen("V1", 151.0, 10.0, 0.9, {"V1": 1.0})
+    found = calibrate._at_beginnings((*inside, odd, rhythm), lines)
+    assert [name.x for name in found[:12]] == pytest.approx(3 * [10.0, 72.5, 135.0, 197.5])
+    assert found[-1] == rhythm
+    for step, shift in (
+        (62.5, 2.0),
+        (80.0, 20.0),
+        (30.0, 20.0),
+    ):  # at their beginnings; of no even columns of these rows
+        others = tuple(name._replace(x=10.0 + shift + step * c) for c, name in enumerate(4 * inside[:1])) * 2
+        assert calibrate._at_beginnings(others, lines) == others

@@ -61,6 +61,14 @@ def test_neighbouring_places_agree_on_a_bend(record: Record) -> None:
     assert not locate(apply(page, ["Curl(rise=5)"], seed=1).image).flat
 
 
+@pytest.mark.parametrize(("dpi", "blur", "pen"), [(50, 0.8, 0.3), (60, 1.2, 0.5), (75, 1.2, 0.8), (75, 0.0, 1.0)])
+def test_a_blurred_pen_is_no_wide_one(record: Record, dpi: float, blur: float, pen: float) -> None:
+    """Where lines 1 mm apart are too fine to be seen, those 5 mm apart stay what they are."""
+    image = render(record, style=Style(pen_width=pen), dpi=dpi).image
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur) if blur else image, np.uint8)
+    assert locate(image).px_per_mm == pytest.approx((dpi / 25.4, dpi / 25.4), rel=0.01)
+
+
 def test_a_large_page_is_searched_at_a_fraction_of_its_size(record: Record) -> None:
     check(render(record, dpi=450), 450 / 25.4)
 
