@@ -22,7 +22,7 @@ _ENOUGH = 3000  # px; larger images are reduced for the search
 _MAX_TILT, _MAX_SKEW = 8.0, 2.0  # degrees; the second is the departure of the two families of lines from square
 _LONGEST_PAGE = 700  # mm; if lines 1 mm apart made the page longer, they are 5 mm apart
 _LONGEST_SCAN = 430  # mm; of a page with a grid so faint that the pattern of its dots might be taken for one
-_WIDEST_PEN, _SURELY = 0.9, 5.0  # mm; px, of a pen that is no thin one blurred
+_WIDEST_PEN, _SURELY = 0.9, 5.0  # mm; px of the image as it was drawn
 _COMMON = 0.1  # of the edges' energy, that their common direction explains
 _BLOCK = 24  # px; the paper's brightness is measured in such squares
 _BANDS = 96  # horizontal bands whose profiles are looked at
@@ -163,7 +163,7 @@ def locate(image: U8, px_per_mm: float | None = None, shrunk: int = 1) -> Grid:
     bands = [_bands(side) for side in sides]
     pitch = _searched(bands, px_per_mm, max(height, width))
     if not pitch.minor and not px_per_mm:
-        pitch = _not_wider(pitch, _pen_width(image))
+        pitch = _not_wider(pitch, _pen_width(image), _SURELY / shrunk)
     fits, evidence = _families(sides, bands, pitch, shrunk)
     x, y = fits
     (ux, uy), (vy, vx) = x.vector, y.vector
@@ -333,11 +333,11 @@ def _pitch(spectra: list[_Spectrum], given: float | None, size: int, in_phase: b
     )
 
 
-def _not_wider(pitch: _Pitch, pen: float) -> _Pitch:
+def _not_wider(pitch: _Pitch, pen: float, surely: float) -> _Pitch:
     """Lines taken for 5 mm apart are 1 mm apart if the ``pen``, px, would be wider than any is: on an enlarged part of
-    a page, of which nothing else tells the scale."""
+    a page, of which nothing else tells the scale. From ``surely`` px on it is no thin one blurred."""
     k = 5 * pitch.px_per_mm
-    if pen < max(_WIDEST_PEN * pitch.px_per_mm, _SURELY) or k > PX_PER_MM[1]:
+    if pen < max(_WIDEST_PEN * pitch.px_per_mm, surely) or k > PX_PER_MM[1]:
         return pitch
     evidence = (
         f"one family of lines, taken for 1 mm because the pen is then {pen / k:.1f} mm wide, and not {5 * pen / k:.1f}"
