@@ -574,16 +574,19 @@ def _guesses(rows: int) -> list[_Guess]:
         if 0 <= rhythm <= 3:
             for order, leads in (("", STANDARD_LEADS), (" Cabrera", CABRERA_LEADS)):
                 prior = 0.1 * (not order) + 0.1 * (r == 3) + 0.05 * (rhythm == 1)
-                name = f"{r}x{c}" + (f"+{rhythm}R" if rhythm else "") + order
-                out.append(_Guess(name, r, c, rhythm, leads, prior))
+                out.append(_Guess(_called(r, c, rhythm) + order, r, c, rhythm, leads, prior))
     if 3 <= rows <= 6:
-        name = "3x5" + (f"+{rows - 3}R" if rows > 3 else "")
-        out.append(_Guess(name, 3, 5, rows - 3, (*STANDARD_LEADS, *_FIFTEEN), -0.5))
+        out.append(_Guess(_called(3, 5, rows - 3), 3, 5, rows - 3, (*STANDARD_LEADS, *_FIFTEEN), -0.5))
     if rows == 3:
         out.append(_Guess("3x1", 3, 1, 0, limb[:3]))
     if rows == 6:
         out += [_Guess("6x1", 6, 1, 0, limb), _Guess("6x1 chest", 6, 1, 0, chest, -0.5)]
     return out
+
+
+def _called(rows: int, columns: int, rhythm: int) -> str:
+    """The name of a layout, as ``Layout.named`` takes it."""
+    return f"{rows}x{columns}" + (f"+{rhythm}R" if rhythm else "")
 
 
 def _choose(sheet: _Sheet, traced: Traced, ky: float) -> tuple[_Guess, str, str]:
@@ -691,7 +694,7 @@ def _named(sheet: _Sheet) -> list[_Guess]:
     odds = np.array([[cell.odds.get(lead, 0.0) for lead in known] for cell in cells])
     _, match = min_weight_full_bipartite_matching(csr_matrix(1.0 - np.log(odds + 1e-3)))  # above 0: 0 is no edge
     leads = tuple(known[k] for k in match)
-    return [_Guess(f"{rows}x{columns}" + (f"+{rhythm}R" if rhythm else ""), rows, columns, rhythm, leads)]
+    return [_Guess(_called(rows, columns, rhythm), rows, columns, rhythm, leads)]
 
 
 def _law(guess: _Guess, cells: list[list[D]]) -> float:

@@ -208,7 +208,7 @@ def interpret(
                 return interpret(
                     image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
                 )
-        early = alone and ink is not None and not grid.straightened and _even(image)
+        early = alone and not grid.straightened and _even(image)
         if ink is not None and early:
             plain = _same(ink, rows.calibration.layout, upright, speed, gain)
             near = network.narrowed(ink, own)

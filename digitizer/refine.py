@@ -386,13 +386,11 @@ def _normal(problem: _Problem, edges: _Edges, rest: D) -> tuple[D, D]:
     knot, part = problem.knot[at], problem.part[at]
     before, after = weight * (1 - part), weight * part
     pixel, sample, value = [], [], []
-    for k in range(int((high - low).max(initial=0))):
+    for k in range(int((high - low).max(initial=1))):
         moved = np.flatnonzero(low + k < high) if k else slice(None)
         pixel += 2 * [low[moved] + k]
         sample += [knot[moved], knot[moved] + 1]
         value += [before[moved], after[moved]]
-    if not pixel:
-        return np.zeros((3, problem.size)), np.zeros(problem.size)
     shape = (trust.size, problem.size)
     j = csr_matrix((np.concatenate(value), (np.concatenate(pixel), np.concatenate(sample))), shape=shape)
     gradient = np.asarray(j.T @ (trust * rest), np.float64)

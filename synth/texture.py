@@ -31,13 +31,15 @@ FLOOR = 1e-12  # mV^2 / Hz; a microvolt spread over 250 Hz is 4e-9
 CENTRES = np.concatenate([[0.1], np.sqrt(BANDS[1:-1] * BANDS[2:])])
 MAINS = (BANDS[:-1] == 47.5) | (BANDS[:-1] == 98.0) | (BANDS[:-1] == 148.0)
 SPLIT = 60.0  # Hz, above which noise is told apart
+# What each band is drawn with: what is even (the slow and the mains), in bursts up to SPLIT, or in bursts above it.
+DRAWN_AS = np.where(MAINS | (BANDS[:-1] < 15.0), 0, np.where(BANDS[:-1] < SPLIT, 1, 2))
 USUALLY = (np.array([-1.3, -2.2]), 0.3)  # strokes and waves where a fast heart has no rest to compare with
 STEP = 250  # samples over which the loudness of muscle noise is taken
 # Above 15 Hz noise comes in bursts, in all records alike: recorders keep little between the waves, and that in pieces.
 BURST = 12  # samples
 BURSTS = (0.7, 1.0)  # SD of their log amplitude at 15 to 60 Hz and above
 # Half of a burst is a lead's own: of noise that is alike in two leads so much is alike afterwards.
-ALIKE = np.where(MAINS | (BANDS[:-1] < 15.0), 1.0, np.exp(-0.5 * np.where(BANDS[:-1] < SPLIT, *BURSTS) ** 2))
+ALIKE = np.exp(-0.5 * np.array([0.0, *BURSTS])[DRAWN_AS] ** 2)
 
 
 @dataclass(frozen=True)
@@ -149,17 +151,12 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     log = texture.power * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)
     between = log[low].T * (1 - share) + log[low + 1].T * share
     noise = rng.standard_normal((leads, between.shape[1], 2), dtype=np.float32).view(np.complex64)[..., 0]
-    spectrum = np.empty_like(noise)
+    gain = np.exp(between).astype(np.float32)
+    parts = np.zeros((3, *noise.shape), np.complex64)
     for k in range(COUNT):
         columns = slice(int(bounds[k]), int(bounds[k + 1]))
-        spectrum[:, columns] = roots[k].astype(np.float32) @ noise[:, columns]
-    spectrum *= np.exp(between).astype(np.float32)
-    spectrum[:, 0] = 0.0
-    parts = np.zeros((3, *spectrum.shape), np.complex64)  # even; in bursts up to SPLIT; and above
-    of_band = np.where(MAINS | (BANDS[:-1] < 15.0), 0, np.where(BANDS[:-1] < SPLIT, 1, 2))
-    for k in range(COUNT):
-        columns = slice(int(bounds[k]), int(bounds[k + 1]))
-        parts[of_band[k], :, columns] = spectrum[:, columns]
+        parts[DRAWN_AS[k], :, columns] = (roots[k].astype(np.float32) @ noise[:, columns]) * gain[:, columns]
+    parts[..., 0] = 0.0
     out, *uneven = irfft(parts, size, axis=2)[..., :count]
     # Beside QRS the mean power is what `power` says.
     waves = float((phase == WAVES).mean() / max(float((phase <= WAVES).mean()), 1e-3))
