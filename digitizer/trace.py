@@ -194,7 +194,9 @@ def find_rows(y: D, column: I32, height: int, ky: float) -> tuple[D, float]:
         mass = np.bincount(cell - cell.min(), density)
         # A row covers columns all along; a few lines of text in one place do not make one.
         of = np.clip(np.floor((y / ky - phase) / d + 0.5).astype(int) - cell.min(), 0, mass.size - 1)
-        covered = np.bincount(np.unique(of * stride + quarters) // stride, minlength=mass.size)
+        there = np.zeros(mass.size * stride, np.bool_)
+        there[of * stride + quarters] = True
+        covered = there.reshape(mass.size, stride).sum(axis=1)
         used = np.flatnonzero(covered > 0.4 * covered.max())
         count = used[-1] - used[0] + 1
         if len(used) < count or count > _MOST_ROWS:
@@ -262,7 +264,7 @@ def follow(
     within = (runs.column >= left) & (runs.column < right)
     distance = _distance(runs, baseline)
     near = within & (distance < np.where(keep, reach, 0.2 * reach))
-    candidates = np.unique(chains.of[near])
+    candidates = np.flatnonzero(np.bincount(chains.of[near], minlength=chains.count))
     if not candidates.size:
         return path
     members = np.flatnonzero(within & np.isin(chains.of, candidates))

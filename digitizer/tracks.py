@@ -92,7 +92,7 @@ def tracks_of(traced: Traced, layout: Layout, kx: float, ky: float) -> list[Trac
     users = np.zeros(runs.column.size + 1, np.int32)
     for row_number in {strip.row for strip in layout.strips}:
         used = np.concatenate([t.path for t in out if t.strip.row == row_number])
-        users[np.unique(used[used >= 0])] += 1
+        users += np.bincount(used[used >= 0], minlength=users.size) > 0
     return [replace(t, shared=(t.path >= 0) & (users[t.path] > 1)) for t in out]
 
 
