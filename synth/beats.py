@@ -31,27 +31,29 @@ from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
 Floats: TypeAlias = NDArray[np.float64]
 
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
-FORMAT = 3  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
+FORMAT = 4  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
+# 3: noise was as loud all over a wave
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
 TRIES = 20  # to draw so many, until there is one
 ADULT = (18.0, 95.0)  # years, of whom the training records were
 DENSITY = ("shares", "hidden", "start", "out", "offset", "linear", "level")
-FINE = 0.5  # of the minor components' spread: drawn on their own they do not cancel where they should
+FINE = 0.5  # of the spread of QRS's minor components: drawn on their own they do not cancel where they should
 # The first columns of a row; principal components of P, QRS, ST-T and texture follow.
 NAMES = (
     "log rr", "log spread", "chain", "ectopic", "early", "log p", "log q", "log r", "log t", "log qrs gain",
     "log lead gain", "log t gain", "unsteady", "log p size", "log qrs size", "log t size",
-    "strokes", "strokes high", "waves",
+    "waves 4 Hz", "waves 15 Hz", "waves 60 Hz", "strokes 4 Hz", "strokes 15 Hz", "strokes 60 Hz",
 )  # fmt: skip
 # Kinds of record: what is between them does not exist.
 KINDS = ("P waves", "no P waves, irregular", "no P waves, regular")
 FIBRILLATES = 1  # the kind that atrial fibrillation is by its definition: some records called so seemed to have P waves
 PARTS = ("p", "qrs", "t", "texture")
 FLOORS = np.array([0.015, 0.04, 0.03])  # mV; P, QRS and ST-T are described in units of their rms and this
-MAIN = {"p": 12, "qrs": 40, "t": 22, "texture": 24}  # components whose joint density is learned
-MINOR = {"p": 12, "qrs": 40, "t": 28, "texture": 16}  # more of them, drawn on their own: fine detail
+MAIN = {"p": 16, "qrs": 40, "t": 30, "texture": 24}  # components whose joint density is learned
+# More of them, drawn on their own: fine detail. P's and T's would be ripples where these are flat.
+MINOR = {"p": 0, "qrs": 40, "t": 0, "texture": 16}
 ECTOPIC_SPAN = (-0.16, 0.56)  # s around R
 ECTOPIC_QRS = (-0.09, 0.11)
 ADAPTS = 0.2  # power of the interval before a beat that its ST-T follows: repolarisation adapts slowly
@@ -279,9 +281,7 @@ class Beats:
             intervals=intervals,
             shape=shape,
             gains=tuple(float(np.exp(of[f"log {which} gain"])) for which in ("qrs", "lead", "t")),  # type: ignore[arg-type]
-            texture=texture.Texture(
-                parts[3], max(of["unsteady"], 0.0), np.array([of["strokes"], of["strokes high"]]), of["waves"]
-            ),
+            texture=texture.Texture(parts[3], max(of["unsteady"], 0.0), row[len(NAMES) - 6 : len(NAMES)].reshape(2, 3)),
             meant=np.concatenate([meant, bands]),
         )
 
@@ -314,14 +314,19 @@ def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Float
         return each
 
     qrs = 1 + varied(all_leads, 1) + varied(one_lead, len(LEADS8))
-    t = 1 + varied(t_gain, 1)
-    # Gains pass from P's to QRS's to T's where the pieces do.
+    return sized(traits.shape, qrs, 1 + varied(t_gain, 1)), clocks(traits.intervals, r)
+
+
+def sized(shape: Floats, qrs: Floats, t: Floats) -> Floats:
+    """(beats, leads, SAMPLES): a beat's shape with QRS (beats, leads) and T (beats, 1) times as large as usual.
+
+    Gains pass from P's, which is 1, to QRS's to T's where the pieces do."""
     at = np.arange(SAMPLES, dtype=np.float64)
     to_qrs = np.clip((at - PIECES[1][0]) / (PIECES[0][1] - PIECES[1][0]), 0, 1)
     to_t = np.clip((at - PIECES[2][0]) / (PIECES[1][1] - PIECES[2][0]), 0, 1)
     gain = 1 + (qrs[:, :, None] - 1) * (to_qrs - to_t) + (t[:, :, None] - 1) * to_t
-    shapes: Floats = gain * traits.shape
-    return shapes, clocks(traits.intervals, r)
+    shapes: Floats = gain * shape
+    return shapes
 
 
 def clocks(intervals: Floats, r: Floats) -> Floats:

@@ -150,7 +150,7 @@ Parameters: TypeAlias = dict[str, NDArray[np.float32]]
 
 def fit_density(
     z: Floats, kind: Ints, kinds: int, rng: np.random.Generator, tell: Callable[[int, int], None] | None = None,
-    hidden: int = 128, gaussians: int = 3, epochs: int = 60, batch: int = 100, dropout: float = 0.5,
+    hidden: int = 192, gaussians: int = 3, epochs: int = 80, batch: int = 100, dropout: float = 0.6,
 ) -> Density:  # fmt: skip
     """The density of (records, D) of kinds (records,), by AdamW with dropout and a little noise on the records.
 

@@ -19,11 +19,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import uniform_filter1d
 from scipy.optimize import minimize
+from scipy.signal import detrend
 from tqdm import tqdm
 
 from ecg_image_kit import __version__
@@ -48,6 +51,7 @@ from .beats import (
     _features,
     _logistic,
     clocks,
+    sized,
 )
 from .condition import CLASSES, LEADS8, Condition
 from .delineate import Delineation, delineate
@@ -59,6 +63,8 @@ FS = 500.0
 LONGEST = 10.0  # s, of which a record is described
 WINDOWS = 6  # of that length at most that a longer record is cut into
 LEAST_RECORDS = 30
+FARTHEST = 1.0  # samples that a beat may lie beside where delineation has it
+GAINS = (0.3, 2.0)  # that a beat may have; what is beyond is an artefact
 USUAL_PR = 0.16  # s; stands for the P wave's place where there is none
 # Of the spread that components of shapes and texture have, given those before: a few thousand records leave open what
 # more would tell, and what is drawn as wide as that lies too seldom among real ones (density 0.75).
@@ -114,14 +120,13 @@ def describe(record: Record) -> Example:
     has_p = bool(np.isfinite(d.p_onset))
     pr = d.qrs_onset - d.p_onset if has_p else USUAL_PR
     intervals = np.array([pr, max(-d.qrs_onset, 0.006), max(d.qrs_offset, 0.006), max(d.t_offset - d.qrs_offset, 0.1)])
-    beat = d.beat[[d.leads.index(lead) for lead in LEADS8]]
+    r, beat, qrs, t, gains = _beat_by_beat(mv, d)
     shape = to_clock(beat, d.beat_start, FS, intervals)
     if not has_p:
         shape = without_p(shape)  # what is left of fibrillatory waves there belongs to the texture
 
-    gains = _gains(mv, d, beat)
-    shapes = np.tile(shape, (len(d.kinds), 1, 1))
-    times = clocks(intervals, d.r_peaks)
+    shapes = sized(shape, qrs, t)
+    times = clocks(intervals, r)
     other = np.linspace(*ECTOPIC_SPAN, SAMPLES)
     true_ectopic, couplings = [], []
     rr = np.diff(d.r_peaks)
@@ -134,7 +139,7 @@ def describe(record: Record) -> Example:
         if 0.35 < early < 0.9 and 0.3 < size < 4:
             true_ectopic.append(own)
             couplings.append(early)
-    beats = lay(shapes, times, d.r_peaks, FS, mv.shape[1])
+    beats = lay(shapes, times, r, FS, mv.shape[1])
     phase = texture.phases(d.r_peaks, d.kinds, intervals, ECTOPIC_SPAN, mv.shape[1])
     left, likeness = texture.measure(mv - beats, phase, beats)
 
@@ -146,7 +151,7 @@ def describe(record: Record) -> Example:
         np.log(beat_times.rr), np.log(max(beat_times.spread, 1e-3)), beat_times.chain,
         0.0 if irregular else beat_times.ectopic, 0.0 if irregular else beat_times.early,
         *np.log(intervals), *np.log(np.maximum(gains, 1e-3)), left.unsteady, *np.log(sizes(shape)),
-        *left.strokes, left.waves,
+        *left.louder.ravel(),
     ])  # fmt: skip
     sex, age = record.meta.get("sex"), record.meta.get("age")
     return Example(
@@ -170,43 +175,77 @@ def _window(mv: Floats, r: float, times: Floats) -> Floats:
     return np.asarray(mv[:, low] * (1 - (at - low)) + mv[:, low + 1] * (at - low))
 
 
-def _gains(mv: Floats, d: Delineation, beat: Floats) -> tuple[float, float, float]:
-    """SDs of the usual beats' sizes: QRS over all leads, QRS of a lead beyond that, T over all leads."""
-    start = round((d.qrs_onset - d.beat_start) * FS)
-    middle = round((d.qrs_offset - d.beat_start) * FS)
-    end = round((d.t_offset - d.beat_start) * FS)
-    n = mv.shape[1]
-    rows = []
-    for r, kind in zip(d.r_peaks, d.kinds, strict=True):
-        a = round((r + d.beat_start) * FS)
-        if kind == "N" and a >= 0 and a + beat.shape[1] <= n:
-            part = mv[:, a : a + beat.shape[1]]
-            rows.append(part - part[:, max(start - 8, 0) : start].mean(axis=1, keepdims=True))
-    if len(rows) < 4:
-        return 0.03, 0.03, 0.05
-    windows = np.stack(rows)
-    noise = float(np.median(np.diff(windows[:, :, :start], axis=2).std(axis=2))) / np.sqrt(2)
+class _Beating(NamedTuple):
+    """r: (beats,) s, to a part of a sample. beat: (8, samples) mV, the median one. qrs: (beats, 8), t: (beats, 1) how
+    much larger QRS and T of each are; 1 for ectopic ones, and for what the record's ends cut off. gains: SDs of the
+    QRS over all leads, of a lead's beyond that, of T."""
 
-    def spread(a: int, b: int) -> tuple[float, float]:
-        model = beat[:, a:b] - beat[:, a:b].mean(axis=1, keepdims=True)
-        energy = (model**2).sum(axis=1)
-        each = (windows[:, :, a:b] * model).sum(axis=2)  # (beats, leads)
+    r: Floats
+    beat: Floats
+    qrs: Floats
+    t: Floats
+    gains: tuple[float, float, float]
+
+
+def _beat_by_beat(mv: Floats, d: Delineation) -> _Beating:
+    """How a record's usual beats differ from their median, whose QRS is taken again of beats that lie on each other."""
+    beat = d.beat[[d.leads.index(lead) for lead in LEADS8]]
+    start, middle, end = (round((at - d.beat_start) * FS) for at in (d.qrs_onset, d.qrs_offset, d.t_offset))
+    end, first = max(end, middle + 10), max(start - 14, 0)
+    near = slice(first, min(middle + 14, beat.shape[1]))  # QRS and a little more
+    begin = (d.r_peaks + d.beat_start) * FS
+    usual = np.array([kind != "V" for kind in d.kinds])
+    usual &= (begin + near.start > FARTHEST) & (begin + near.stop < mv.shape[1] - FARTHEST)
+    whole = usual & (begin + end < mv.shape[1] - FARTHEST)  # with its T
+    qrs, t = np.ones((usual.size, len(LEADS8))), np.ones((usual.size, 1))
+    if whole.sum() < 4:
+        return _Beating(d.r_peaks, beat, qrs, t, (0.03, 0.03, 0.05))
+    late = np.zeros(usual.size)  # samples
+    between = CubicSpline(np.arange(mv.shape[1]), mv, axis=1)
+
+    def windows(which: NDArray[np.bool_], stop: int) -> Floats:
+        rows = np.stack([between(at + np.arange(first, stop)) for at in (begin + late)[which]])
+        return np.asarray(rows - rows[:, :, max(start - 8, 0) - first : start - first].mean(axis=2, keepdims=True))
+
+    anew = np.zeros(beat.shape[1])
+    anew[near.start + 4 : near.stop - 4] = 1.0
+    anew = uniform_filter1d(anew, 9)[near]
+    rows = windows(usual, near.stop)
+    for _ in range(2):
+        slope = np.gradient(beat, axis=1)[:, near]
+        late[usual] -= np.einsum("kln,ln->k", rows - beat[:, near], slope) / max(float((slope**2).sum()), 1e-9)
+        late[usual] = np.clip(late[usual] - np.median(late[usual]), -FARTHEST, FARTHEST)
+        rows = windows(usual, near.stop)
+        beat[:, near] += anew * (np.median(rows, axis=0) - beat[:, near])
+    noise = (
+        float(np.median(np.diff(rows[:, :, : start - first], axis=2).std(axis=2))) / np.sqrt(2) if start > 3 else 0.0
+    )
+
+    def gains(rows: Floats, a: int, b: int) -> tuple[Floats, Floats, float, float]:
+        """(beats, 1) of all leads, (beats, 8) of each beyond that, as far as they are no noise; and SDs of both."""
+        model = detrend(beat[:, a:b], axis=1)  # a wandering baseline is no gain
+        energy = (model**2).sum(axis=1) + 1e-9
+        each = (rows[:, :, a - first : b - first] * model).sum(axis=2)
         common = each.sum(axis=1) / energy.sum()
-        weight = energy / energy.sum()
-        apart = ((each / np.maximum(energy, 1e-9) - common[:, None]) ** 2 * weight).sum(axis=1).mean()
+        apart = each / energy - common[:, None]
         floor = noise**2 / energy.sum()
-        own = np.sqrt(max(common.var() - floor, 1e-6))
-        return float(own), float(np.sqrt(max(apart - floor * energy.size, 1e-6)))
+        all_leads = max(float(common.var()) - floor, 1e-6)
+        one_lead = max(float((apart**2 * energy / energy.sum()).sum(axis=1).mean()) - floor * energy.size, 1e-6)
+        common = common.mean() + (common - common.mean()) * all_leads / (all_leads + floor)
+        apart = apart * one_lead / (one_lead + noise**2 / energy)
+        return common[:, None], apart, np.sqrt(all_leads), np.sqrt(one_lead)
 
-    qrs, lead = spread(start, middle)
-    t, _ = spread(middle, max(end, middle + 10))
-    return min(qrs, 0.3), min(lead, 0.3), min(t, 0.4)
+    common, apart, all_leads, one_lead = gains(rows, start, middle)
+    qrs[usual] = np.clip(common + apart, *GAINS)
+    common, _, t_gain, _ = gains(windows(whole, end), middle, end)
+    t[whole] = np.clip(common, *GAINS)
+    return _Beating(d.r_peaks + late / FS, beat, qrs, t, (min(all_leads, 0.3), min(one_lead, 0.3), min(t_gain, 0.4)))
 
 
 def fit(
     examples: Sequence[Example],
     seed: int = 0,
-    epochs: int = 60,
+    epochs: int = 80,
     draws: int = 300,
     tell: Callable[[int, int], None] | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -478,7 +517,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", default="weights", metavar="DIR", help="folder for beats.npz and beats.json [%(default)s]")
     add("--seed", type=int, default=0, help="of all that is random [0]")
     add("--limit", type=int, metavar="N", help="records of each source at most [all]")
-    add("--epochs", type=int, default=60, metavar="N", help="of the density's training at most [60]")
+    add("--epochs", type=int, default=80, metavar="N", help="of the density's training at most [80]")
     add("--draws", type=int, default=300, metavar="N", help="ECGs drawn and measured to calibrate the intervals [300]")
     add("--about", default="", metavar="TEXT", help="the data, their licence and source, for the card")
     add("--compute", default="", metavar="TEXT", help="what it was trained on, for the card")

@@ -37,9 +37,14 @@ def clock(intervals: Floats) -> Floats:
 
 
 def to_clock(beat: Floats, start: float, fs: float, intervals: Floats) -> Floats:
-    """(leads, SAMPLES) of a (leads, samples) beat that starts ``start`` s after R (so, negative)."""
+    """(leads, SAMPLES) of a (leads, samples) beat that starts ``start`` s after R (so, negative); a smooth curve
+    between its samples, or R would be blunted."""
+    from scipy.interpolate import CubicSpline  # only what learns from records needs it, and it takes 80 ms to import
+
     at = (clock(intervals) - start) * fs
-    return _between(beat, np.clip(at, 0.0, beat.shape[1] - 1.0))
+    n = beat.shape[1]
+    shape: Floats = CubicSpline(np.arange(n), beat, axis=1)(np.clip(at, 0.0, n - 1.0))
+    return shape
 
 
 def split(shape: Floats) -> list[Floats]:

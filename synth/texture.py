@@ -1,15 +1,16 @@
 """Texture: what an ECG holds besides its beats: wandering baseline, muscle, mains, atrial waves of fibrillation.
 
 Described per record by the power in bands of frequency and lead, and drawn as noise of that power whose leads are
-correlated as they usually are in that band, in bursts above 15 Hz, with more of it where the beats are steep. The
-mains hum evenly.
+correlated as they usually are in that band. The slowest of it and the mains hum evenly; the rest swells and ebbs, in
+short bursts above 15 Hz, and from 4 Hz on there is more of it where the beats are steep.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from scipy.signal import butter, sosfiltfilt
 
 Floats: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
+Array: TypeAlias = NDArray[Any]
 
 FS = 500.0  # Hz
 # Edges in Hz: close together where fibrillation has its peak and where recorders filter the mains.
@@ -30,16 +32,36 @@ COUNT = BANDS.size - 1
 FLOOR = 1e-12  # mV^2 / Hz; a microvolt spread over 250 Hz is 4e-9
 CENTRES = np.concatenate([[0.1], np.sqrt(BANDS[1:-1] * BANDS[2:])])
 MAINS = (BANDS[:-1] == 47.5) | (BANDS[:-1] == 98.0) | (BANDS[:-1] == 148.0)
-SPLIT = 60.0  # Hz, above which noise is told apart
-# What each band is drawn with: what is even (the slow and the mains), in bursts up to SPLIT, or in bursts above it.
-DRAWN_AS = np.where(MAINS | (BANDS[:-1] < 15.0), 0, np.where(BANDS[:-1] < SPLIT, 1, 2))
-USUALLY = (np.array([-1.3, -2.2]), 0.3)  # strokes and waves where a fast heart has no rest to compare with
-STEP = 250  # samples over which the loudness of muscle noise is taken
-# Above 15 Hz noise comes in bursts, in all records alike: recorders keep little between the waves, and that in pieces.
-BURST = 12  # samples
-BURSTS = (0.7, 1.0)  # SD of their log amplitude at 15 to 60 Hz and above
+
+
+class _Group(NamedTuple):
+    """Bands that swell and ebb together, from ``hz`` on: in bursts of so many samples, SD of whose log amplitude is
+    ``rest`` and, at slopes of WAVE, ``wave``; ``smooth``: samples over which the loudness is taken."""
+
+    hz: float
+    burst: int
+    rest: float
+    wave: float
+    smooth: int = 1
+
+
+# In all records alike: above 15 Hz recorders keep little between the waves, and that in pieces.
+GROUPS = (
+    _Group(1.6, 250, 0.35, 0.35),
+    _Group(4.2, 60, 0.3, 0.3, 30),
+    _Group(15, 12, 0.9, 0.5),
+    _Group(62, 12, 1.5, 0.8),
+)
+# Which of them each band is drawn with, counted from 1; 0: evenly.
+DRAWN_AS = np.where(MAINS, 0, np.searchsorted([group.hz for group in GROUPS], BANDS[:-1], side="right"))
 # Half of a burst is a lead's own: of noise that is alike in two leads so much is alike afterwards.
-ALIKE = np.exp(-0.5 * np.array([0.0, *BURSTS])[DRAWN_AS] ** 2)
+ALIKE = np.exp(-0.5 * np.array([0.0, *(0.5 * (group.rest + group.wave) for group in GROUPS)])[DRAWN_AS] ** 2)
+STEP, THIN = 250, 5  # samples over which the loudness of muscle noise is taken, and of which every so manieth is enough
+# Recorders keep steep waves and smooth between them: how loud noise is, follows the beats' slope (mV per sample) in the
+# lead. Up to QUIET it is as at rest; its log then rises in proportion to that of the slope, to WAVE and from there on.
+QUIET, WAVE, STROKE = 0.7e-3, 5e-3, 0.1
+LOUDEST = 1.4  # ways from WAVE to STROKE
+USUALLY = np.array([[0.0, 0.45, 0.5], [0.5, 1.0, 1.1]])  # what `louder` is drawn to: a short record tells it badly
 
 
 @dataclass(frozen=True)
@@ -47,22 +69,21 @@ class Texture:
     """Attributes:
     power: (bands, leads) log10 mV^2 / Hz, beside the QRS complexes.
     unsteady: SD of the muscle noise's log amplitude over time.
-    strokes: (2,) log of the noise that steep strokes bring with them, as a share of mV per sample, at 15 to 60 Hz and
-        above. Beats that differ leave something there.
-    waves: log of how much louder than at rest noise above 15 Hz is from P to T; recorders keep the waves and smooth
-        between them.
+    louder: (2, 3) log of how much louder noise is at slopes of WAVE than at rest, and at those of STROKE than at WAVE,
+        in each but the slowest of GROUPS. Beats that differ leave something there, too.
     """
 
     power: Floats
     unsteady: float
-    strokes: Floats
-    waves: float
+    louder: Floats
 
 
 _FILTERS = [
-    butter(2, band, kind, fs=FS, output="sos") for band, kind in (((15.0, SPLIT), "bandpass"), (SPLIT, "highpass"))
+    butter(2, band, kind, fs=FS, output="sos")
+    for band, kind in (((4.2, 15.0), "bandpass"), ((15.0, 60.0), "bandpass"), (60.0, "highpass"))
 ]
-STROKES = (-5.0, 0.0)  # fewer are none
+_CLASSES = 1e-3 * np.array([0.0, 0.7, 1.0, 1.5, 2.2, 3.3, 5.0, 8.0, 12.0, 20.0, 32.0, 50.0, 80.0, 130.0, np.inf])
+_ENOUGH, _HOLD = 25, 0.2  # samples of a slope; how firmly USUALLY is held to
 REST, WAVES, QRS, OTHER = range(4)  # phases of the heart's cycle
 
 
@@ -117,27 +138,40 @@ def measure(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Textu
     rms[seen < STEP / 4] = np.nan
     usable = np.isfinite(rms).sum(axis=1) >= 4
     unsteady = float(np.median(np.nanstd(np.log(rms[usable] + 1e-5), axis=1))) if usable.any() else 0.1
-    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, *_louder(rest, phase, beats)), likeness
+    return Texture(np.log10(np.maximum(power, FLOOR)), unsteady, _louder(rest, beats, phase != OTHER)), likeness
 
 
-def _louder(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Floats, float]:
-    """Strokes and waves of a Texture."""
-    if min((phase == k).sum() for k in (REST, WAVES, QRS)) <= 100:
-        return USUALLY
-    steep = float(_steep(beats)[:, phase == QRS].mean(axis=1).sum())
-    strokes, waves = [], []
-    for sos in _FILTERS:
-        y = sosfiltfilt(sos, rest, axis=1) ** 2
-        at_rest, in_waves, in_qrs = (y[:, phase == k].mean(axis=1).sum() for k in (REST, WAVES, QRS))
-        strokes.append(0.5 * np.log(max(in_qrs - in_waves, 1e-9) / max(steep, 1e-9)))
-        waves.append(0.5 * np.log((in_waves + 1e-8) / (at_rest + 1e-8)))
-    return np.clip(strokes, *STROKES), float(np.mean(waves))
+def _louder(rest: Floats, beats: Floats, use: NDArray[np.bool_]) -> Floats:
+    """What ``louder`` of a Texture is, by least squares over slopes and leads, held to what it usually is."""
+    steep = np.sqrt(_steep(beats))[:, use]
+    power = np.stack([sosfiltfilt(sos, rest, axis=1) ** 2 for sos in _FILTERS], axis=1)[..., use]
+    left, right = 0.0, _HOLD * USUALLY
+    for slopes, powers in zip(steep, power, strict=True):
+        kind = np.searchsorted(_CLASSES, slopes, side="right") - 1
+        count = np.bincount(kind, minlength=_CLASSES.size - 1)
+        some = np.flatnonzero(count >= _ENOUGH)
+        if some.size < 2:
+            continue
+        means = np.stack([np.bincount(kind, v, minlength=count.size)[some] / count[some] for v in (slopes, *powers)])
+        weight = np.minimum(count[some] / STEP, 1.0)[:, None]
+        ways, logs = np.stack(_ways(means[0]), axis=1), 0.5 * np.log(means[1:].T + 1e-9)
+        ways = ways - (weight * ways).sum(axis=0) / weight.sum()
+        left = left + (weight * ways).T @ ways
+        right = right + (weight * ways).T @ logs
+    return np.asarray(np.linalg.solve(left + _HOLD * np.eye(2), right))
+
+
+def _ways(slope: Array) -> tuple[Array, Array]:
+    """How far slopes, in mV per sample, are on the way from QUIET to WAVE, and from there to STROKE."""
+    quiet, wave, stroke = (math.log(v) for v in (QUIET, WAVE, STROKE))
+    log = np.log(np.maximum(slope, slope.dtype.type(QUIET)))
+    return np.minimum((log - quiet) / (wave - quiet), 1), np.clip((log - wave) / (stroke - wave), 0, LOUDEST)
 
 
 def _steep(beats: Floats) -> F32:
     """(leads, samples) squared slope in mV per sample, over 14 ms."""
-    steep: F32 = uniform_filter1d(np.gradient(beats.astype(np.float32), axis=1) ** 2, 7, axis=1)
-    return steep
+    steep = uniform_filter1d(np.gradient(beats.astype(np.float32), axis=1) ** 2, 7, axis=1)
+    return np.asarray(np.maximum(steep, 0.0), np.float32)  # a running sum may end below nothing
 
 
 def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
@@ -152,29 +186,43 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     between = log[low].T * (1 - share) + log[low + 1].T * share
     noise = rng.standard_normal((leads, between.shape[1], 2), dtype=np.float32).view(np.complex64)[..., 0]
     gain = np.exp(between).astype(np.float32)
-    parts = np.zeros((3, *noise.shape), np.complex64)
-    for k in range(COUNT):
-        columns = slice(int(bounds[k]), int(bounds[k + 1]))
-        parts[DRAWN_AS[k], :, columns] = (roots[k].astype(np.float32) @ noise[:, columns]) * gain[:, columns]
-    parts[..., 0] = 0.0
-    out, *uneven = irfft(parts, size, axis=2)[..., :count]
-    # Beside QRS the mean power is what `power` says.
-    waves = float((phase == WAVES).mean() / max(float((phase <= WAVES).mean()), 1e-3))
-    base = -0.5 * np.log(waves * np.exp(2 * texture.waves) + 1 - waves)
-    level = np.where(phase == REST, base, base + texture.waves)
-    steep = _steep(beats)
-    unsteady = np.float32(texture.unsteady)
-    slowly = np.exp(
-        2 * uniform_filter1d(level.astype(np.float32), 7) + 2 * unsteady * (_sway(rng, leads, count, STEP) - unsteady)
-    )
-    quickly = _sway(rng, leads, count, BURST)
-    for noise, strokes, sd in zip(uneven, texture.strokes, BURSTS, strict=True):
-        own = np.maximum((noise**2).mean(axis=1, keepdims=True), np.float32(FLOOR))
-        bursts = np.exp(2 * sd * quickly)
-        bursts /= uniform_filter1d(bursts, STEP, axis=1)  # what half a second holds is for `unsteady` to say
-        power = slowly * bursts + steep * (np.float32(np.exp(2 * strokes)) / own)  # strokes come in no bursts
-        out = out + noise * np.sqrt(power)
+
+    def drawn(group: int) -> F32:
+        part = np.zeros_like(noise)
+        for k in np.flatnonzero(group == DRAWN_AS):
+            columns = slice(int(bounds[k]), int(bounds[k + 1]))
+            part[:, columns] = (roots[k].astype(np.float32) @ noise[:, columns]) * gain[:, columns]
+        part[:, 0] = 0.0
+        found: F32 = irfft(part, size, axis=1)[:, :count]
+        return found
+
+    out = drawn(0)
+    slowest, *others = GROUPS
+    out += drawn(1) * np.exp(np.float32(slowest.rest) * _sway(rng, leads, count, slowest.burst))
+    slowly = np.float32(2 * texture.unsteady) * _sway(rng, leads, count, STEP)
+    quickly = {burst: _sway(rng, leads, count, burst) for burst in dict.fromkeys(group.burst for group in others)}
+    beside = phase < QRS
+    to_wave, to_stroke = _ways(np.sqrt(_steep(beats)))
+    for k, (group, (wave, stroke)) in enumerate(zip(others, texture.louder.T.astype(np.float32), strict=True)):
+        at_rest = _bursts(quickly[group.burst], group.rest)
+        in_waves = at_rest if group.wave == group.rest else _bursts(quickly[group.burst], group.wave)
+        level = slowly + at_rest + (in_waves - at_rest) * to_wave + 2 * (wave * to_wave + stroke * to_stroke)
+        level -= in_waves * np.minimum(to_stroke, 1)  # strokes come in no bursts
+        np.exp(level, out=level)
+        if group.smooth > 1:
+            level = uniform_filter1d(level, group.smooth, axis=1)
+        # Beside QRS the mean power is what `power` says.
+        level /= level.mean(axis=1, keepdims=True, where=beside) if beside.any() else 1.0
+        out += drawn(2 + k) * np.sqrt(level)
     return np.asarray(out, np.float64)
+
+
+def _bursts(sway: F32, sd: float) -> F32:
+    """Log power of bursts. What half a second holds of them is always the same: that is for `unsteady` to say."""
+    log: F32 = np.float32(2 * sd) * sway
+    held = np.log(uniform_filter1d(np.exp(log[:, ::THIN]), STEP // THIN, axis=1))
+    log -= np.repeat(held, THIN, axis=1)[:, : log.shape[1]]
+    return log
 
 
 def _sway(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:

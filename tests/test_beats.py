@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 from scipy.signal import butter, sosfiltfilt
 
 from ecg_image_kit import Record
@@ -16,7 +17,7 @@ from synth import density, morphology, rhythm, texture
 from synth.beats import FORMAT, NAMES, WEIGHTS, Beats
 from synth.condition import CLASSES, LEADS8, Condition
 from synth.delineate import delineate, try_delineate
-from synth.fit_beats import COOL, _roots, describe, examples_of, fit, main, save
+from synth.fit_beats import COOL, _beat_by_beat, _roots, describe, examples_of, fit, main, save
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,88 @@ def test_intervals_and_shape_are_apart():
     back = morphology.lay(shape[None], morphology.clock(intervals)[None], np.array([0.5]), 500.0, 500)
     inside = slice(round((0.5 - 0.23) * 500), round((0.5 + 0.44) * 500))
     t = np.arange(500) / 500 - 0.5
-    np.testing.assert_allclose(back[0, inside], np.interp(t, np.arange(570) / 500 - 0.42, beat[0])[inside], atol=2e-3)
+    np.testing.assert_allclose(back[0, inside], np.sin(500 * (t + 0.42) / 40)[inside], atol=2e-3)
     np.testing.assert_allclose(morphology.join(morphology.split(shape)), shape, atol=1e-12)
+
+
+def beating(seconds=10.0, noise=0.005):
+    """A record of beats that come between two samples, each of its own size; R, the beat, gains of QRS and of T. V6 is
+    low."""
+    rng = np.random.default_rng(0)
+    count, at = round(500 * seconds), np.arange(570) - 210.0
+    beat = np.array([0.4 + 0.2 * lead for lead in range(7)] + [0.005])[:, None] * (1 - (at / 5) ** 2)
+    beat = beat * np.exp(-((at / 5) ** 2) / 2) + 0.3 * np.exp(-(((at - 150) / 25) ** 2) / 2)
+    curve = CubicSpline(np.arange(570), beat, axis=1)
+    r = np.arange(0.25, seconds - 0.3, 0.77)
+    r = r + rng.uniform(-0.001, 0.001, r.size)
+    common = rng.normal(0, 0.08, (r.size, 1))
+    qrs, t = 1 + common + rng.normal(0, 0.05, (r.size, 8)), 1 + rng.normal(0, 0.1, (r.size, 1))
+    mv = rng.normal(0, noise, (8, count))
+    for k in range(r.size):
+        where = np.arange(count) / 500 - r[k]
+        share = np.clip((where - 0.06) / 0.05, 0, 1)  # of T
+        own = curve(np.clip(where * 500 + 210, 0, 569))
+        mv += np.where(np.abs(where - 0.15) < 0.5, own * (qrs[k][:, None] * (1 - share) + t[k] * share), 0)
+    return mv, r, beat, qrs, t
+
+
+def test_beats_are_laid_on_each_other_to_a_part_of_a_sample():
+    mv, r, beat, qrs, t = beating()
+    d = delineate(Record(LEADS8, mv, 500.0))
+    found = _beat_by_beat(mv, d)
+    assert len(d.r_peaks) == len(r)
+    late = 500 * (found.r - r)
+    assert 500 * np.std(d.r_peaks - r) > 0.15 and np.std(late) < 0.05
+    high = slice(0, 7)
+    for got, given in ((found.qrs[:, high], qrs[:, high]), (found.t[:-1], t[:-1])):
+        assert got / got.mean(axis=0) == pytest.approx(given / given.mean(axis=0), abs=0.04)
+    # Where there is more noise than QRS, it is as the other leads say.
+    assert found.qrs[:, 7].std() < 1.3 * qrs.mean(axis=1).std()
+    r_wave = slice(200, 221)
+    at = round(-500 * d.beat_start) - 210
+    sharp, blurred = (x[6, slice(200 + at, 221 + at)] for x in (found.beat, d.beat))
+    moved = [np.interp(np.arange(200, 221) + s, np.arange(570), beat[6]) for s in np.arange(-1, 1.01, 0.02)]
+    assert min(np.abs(sharp - m).max() for m in moved) < 0.6 * min(np.abs(blurred - m).max() for m in moved)
+    assert np.ptp(beat[6, r_wave]) > 1.5
+    assert found.gains == pytest.approx((0.08, 0.05, 0.1), rel=0.4)
+
+
+@pytest.mark.parametrize("ectopic", [False, True])
+def test_what_makes_beats_differ_is_no_noise(ectopic):
+    """Noise is the same everywhere: none of it comes with the strokes, of the first and of the last beat either."""
+    mv, r, _, _, _ = beating(30.0)
+    if ectopic:
+        for at in r[5:30:8]:
+            where = np.arange(mv.shape[1]) / 500 - at
+            mv += (
+                np.where(np.abs(where) < 0.12, 2.5 * np.cos(where * np.pi / 0.24) ** 2, 0)
+                * np.linspace(1, -1, 8)[:, None]
+            )
+    found = describe(Record(LEADS8, mv[:, :5000], 500.0))
+    louder = found.row[-6:].reshape(2, 3)
+    assert np.abs(louder[:, 1:]).max() < 0.35 and np.abs(louder[:, 0]).max() < 0.6
+    gains = np.exp(found.row[[NAMES.index(f"log {name} gain") for name in ("qrs", "lead", "t")]])
+    assert gains == pytest.approx((0.08, 0.05, 0.1), rel=0.5)
+
+
+def test_slow_noise_swells_and_ebbs_in_its_own_time():
+    roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
+    for low, high, sd in ((1.6, 4.2, 0.35), (4.2, 15.0, 0.3)):
+        inside = (texture.BANDS[:-1] >= low) & (texture.BANDS[1:] <= high)
+        of = of_texture(np.where(inside[:, None], -4.0, -11.0) * np.ones(8))
+        drawn = texture.draw(np.random.default_rng(3), of, roots, *no_beats(400_000))
+        assert (drawn**2).mean(axis=1) == pytest.approx(np.full(8, 1e-4 * (high - low)), rel=0.25)
+        # Of noise of Gaussians whose log amplitude has SD s, kurtosis is 3 exp(4 s^2).
+        kurtosis = (drawn**4).mean(axis=1) / (drawn**2).mean(axis=1) ** 2
+        assert kurtosis.mean() == pytest.approx(3 * np.exp(4 * sd**2), rel=0.2)
+
+
+def test_noise_without_slopes_is_taken_to_be_as_usual():
+    phase, beats = no_beats(5000)
+    drawn = texture.draw(
+        np.random.default_rng(0), of_texture(), np.tile(np.eye(8), (texture.COUNT, 1, 1)), phase, beats
+    )
+    assert texture.measure(drawn, phase, beats)[0].louder == pytest.approx(texture.USUALLY)
 
 
 def test_beats_give_way_to_each_other():
@@ -90,9 +171,9 @@ def test_ectopic_beats_are_early_and_pause():
         assert r[k] - r[k - 1] < 0.6 < 0.95 < r[k + 1] - r[k]
 
 
-def of_texture(power=None, unsteady=0.0, strokes=(-5.0, -5.0), waves=0.0):
+def of_texture(power=None, unsteady=0.0, louder=((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))):
     power = np.full((texture.COUNT, 8), -7.0) if power is None else power
-    return texture.Texture(power, unsteady, np.array(strokes), waves)
+    return texture.Texture(power, unsteady, np.array(louder))
 
 
 def no_beats(samples):
@@ -106,26 +187,35 @@ def test_texture_is_measured_as_it_was_drawn():
     phase, beats = no_beats(100_000)
     drawn = texture.draw(np.random.default_rng(0), of_texture(power), roots, phase, beats)
     found, likeness = texture.measure(drawn, phase, beats)
-    np.testing.assert_allclose(found.power[14:], power[14:], atol=0.25)
+    np.testing.assert_allclose(found.power[14:], power[14:], atol=0.3)
+    told = (texture.BANDS[:-1] >= 1.6) & ~texture.MAINS
+    np.testing.assert_allclose(found.power[told].mean(axis=1), power[told].mean(axis=1), atol=0.2)
     pairs = np.median(likeness[:, ~np.eye(8, dtype=bool)], axis=1)
     assert pairs[5:] == pytest.approx(np.full(pairs.size - 5, 0.4), abs=0.1)
 
 
-@pytest.mark.parametrize(("strokes", "waves"), [((-1.0, -1.5), 0.5), ((-3.5, -4.0), 0.5), ((-3.5, -4.0), 0.0)])
-def test_what_waves_and_strokes_bring_is_told_from_what_is_there_at_rest(strokes, waves):
-    each = np.repeat([texture.QRS, texture.WAVES, texture.REST], [40, 80, 120]).astype(np.int8)
-    phase = np.tile(each, 400)
-    complexes = np.tile(np.where(each == texture.QRS, np.sin(np.arange(240) * np.pi / 10), 0.0), 400)
-    beats = np.linspace(0.3, 2.0, 8)[:, None] * complexes
+@pytest.mark.parametrize(
+    "louder",
+    [((0.0, 0.5, 0.6), (0.5, 1.0, 1.1)), ((0.0, 0.2, 1.0), (0.0, 1.6, 0.5)), ((0.3, 0.0, 0.0), (0.6, 0.0, 0.0))],
+)
+def test_noise_is_as_much_louder_as_the_beats_are_steep(louder):
+    t = np.arange(500)
+    bump = np.where(np.abs(t - 300) < 100, 1 + np.cos((t - 300) * np.pi / 100), 0)  # of slopes about WAVE
+    spike = np.where(np.abs(t - 80) < 30, 1 + np.cos((t - 80) * np.pi / 30), 0)  # and STROKE
+    beats = np.linspace(0.5, 1.5, 8)[:, None] * np.tile(0.25 * bump + 1.0 * spike, 200)
+    phase = np.tile(np.where(spike > 0, texture.QRS, np.where(bump > 0, texture.WAVES, texture.REST)), 200)
     roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
-    of = of_texture(np.full((texture.COUNT, 8), -8.0), 0.2, strokes, waves)
-    drawn = texture.draw(np.random.default_rng(0), of, roots, phase, beats)
-    found, _ = texture.measure(drawn, phase, beats)
-    assert found.strokes == pytest.approx(strokes, abs=0.25)
-    if strokes[0] < -3:  # loud ones are smeared beyond QRS
-        assert found.waves == pytest.approx(waves, abs=0.2)
-    more = drawn[:, phase == texture.QRS].std(axis=1)
-    assert (np.diff(more) > 0).all()  # it follows each lead's own strokes
+    of = of_texture(np.full((texture.COUNT, 8), -8.0), 0.2, louder)
+    drawn = texture.draw(np.random.default_rng(0), of, roots, phase.astype(np.int8), beats)
+    found, _ = texture.measure(drawn, phase.astype(np.int8), beats)
+    assert found.louder[:, 1:] == pytest.approx(np.array(louder)[:, 1:], abs=0.2)
+    if not any(louder[1][1:]):  # sharp bursts above 15 Hz reach below it
+        assert found.louder[:, 0] == pytest.approx(np.array(louder)[:, 0], abs=0.25)
+    if louder[1][1]:  # each lead follows its own slopes
+        more = drawn[:, phase == texture.QRS].std(axis=1) / drawn[:, phase == texture.REST].std(axis=1)
+        assert (np.diff(more) > 0).all()
+    fast = sosfiltfilt(butter(4, 70, "highpass", fs=500, output="sos"), drawn, axis=1)[:, phase < texture.QRS]
+    assert fast.var(axis=1) == pytest.approx(np.full(8, 1e-8 * 180), rel=0.3)
 
 
 def test_noise_comes_in_bursts_but_as_much_of_it():
@@ -150,7 +240,7 @@ def test_how_unsteady_noise_is_shows_beside_its_bursts():
         return texture.measure(drawn, *no_beats(50_000))[0].unsteady
 
     steady = found(0.0)
-    assert steady < 0.17
+    assert steady < 0.25  # of rest alone; real records, whose waves hold most of it, have 0.13 (5 % of them) and more
     for unsteady in (0.2, 0.5):  # of which means over half a second keep four fifths
         assert np.sqrt(found(unsteady) ** 2 - steady**2) == pytest.approx(0.8 * unsteady, rel=0.15)
 
