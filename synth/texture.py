@@ -198,7 +198,8 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
 
     out = drawn(0)
     slowest, *others = GROUPS
-    out += drawn(1) * np.exp(np.float32(slowest.rest) * _sway(rng, leads, count, slowest.burst))
+    sd = np.float32(slowest.rest)
+    out += drawn(1) * np.exp(sd * _sway(rng, leads, count, slowest.burst) - sd**2)  # of the same mean power
     slowly = np.float32(2 * texture.unsteady) * _sway(rng, leads, count, STEP)
     quickly = {burst: _sway(rng, leads, count, burst) for burst in dict.fromkeys(group.burst for group in others)}
     beside = phase < QRS
