@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.optimize import minimize
 from scipy.signal import detrend
 from tqdm import tqdm
@@ -69,6 +69,7 @@ USUAL_PR = 0.16  # s; stands for the P wave's place where there is none
 # Of the spread that components of shapes and texture have, given those before: a few thousand records leave open what
 # more would tell, and what is drawn as wide as that lies too seldom among real ones (density 0.75).
 COOL = 0.92
+SMOOTH, ROUGH = 2.0, 0.012  # samples on the clock and mV, of ectopic beats
 UNCALIBRATED = ("log rr", "chain", "ectopic", "early")
 
 
@@ -351,7 +352,14 @@ def _roots(likeness: Floats) -> Floats:
 
 
 def _ectopics(examples: Sequence[Example], count: int = 16) -> dict[str, NDArray[Any]]:
-    shapes = [e.ectopic.ravel() for e in examples if e.ectopic is not None]
+    """Mean and components of ectopic beats, and when they come. Wide beats are smooth: what zigzags is noise, and would
+    come again in every beat; those that zigzag most behind their QRS are artefacts."""
+    shapes = []
+    for e in examples:
+        if e.ectopic is not None:
+            smooth = gaussian_filter1d(e.ectopic, SMOOTH, axis=1)
+            if float((e.ectopic - smooth)[:, SAMPLES // 2 :].std(axis=1).max()) < ROUGH:
+                shapes.append(smooth.ravel())
     early = np.array([e.coupling for e in examples if np.isfinite(e.coupling)])
     if len(shapes) < 5:  # none to learn from: a wide copy of the usual beat's mean will hardly ever be drawn
         shapes = [np.mean([e.shape for e in examples], axis=0).ravel()] * 5

@@ -17,7 +17,7 @@ from synth import density, morphology, rhythm, texture
 from synth.beats import FORMAT, NAMES, WEIGHTS, Beats
 from synth.condition import CLASSES, LEADS8, Condition
 from synth.delineate import delineate, try_delineate
-from synth.fit_beats import COOL, _beat_by_beat, _roots, describe, examples_of, fit, main, save
+from synth.fit_beats import COOL, _beat_by_beat, _ectopics, _roots, describe, examples_of, fit, main, save
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +303,28 @@ def test_a_few_records_suffice_to_fit_and_sample(own):
     for signal, meta in zip(mv, known, strict=True):
         found = delineate(Record(LEADS8, signal, 500.0))
         assert found.hr == pytest.approx(meta["hr"], abs=8)
+
+
+def test_ectopic_beats_are_smooth_and_artefacts_are_none(examples):
+    rng = np.random.default_rng(0)
+    at = np.arange(morphology.SAMPLES)
+    wide = np.exp(-(((at - 64) / 20) ** 2)) * np.linspace(-1, 2, 8)[:, None]
+
+    def learned(noise):
+        sizes = np.linspace(0.8, 1.2, len(noise)).tolist()
+        shapes = [k * wide + rng.normal(0, sd, wide.shape) for k, sd in zip(sizes, noise, strict=True)]
+        some = [dataclasses.replace(e, ectopic=s) for e, s in zip(examples[: len(noise)], shapes, strict=True)]
+        return _ectopics(some)
+
+    found = learned([0.005] * 12 + [0.1] * 3)
+    drawn = found["ectopic_mean"] + found["ectopic_sd"][0] * found["ectopic_basis"][0]
+    rough = np.diff(drawn.reshape(wide.shape), 2, axis=1).std()
+    assert rough < 0.003 < 0.1 < np.diff(wide + rng.normal(0, 0.1, wide.shape), 2, axis=1).std()
+    # As large as those that are none: wide waves are not blunted.
+    assert found["ectopic_mean"].max() == pytest.approx(2 * np.linspace(0.8, 1.2, 15)[:12].mean(), rel=0.02)
+    assert (
+        learned([0.1] * 12)["ectopic_mean"].max() < 1.9 * np.abs(examples[0].shape).max()
+    )  # then usual beats stand in
 
 
 def test_the_same_seed_gives_the_same_weights(examples):
