@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -50,7 +51,7 @@ GROUPS = (
     _Group(1.6, 250, 0.35, 0.35),
     _Group(4.2, 60, 0.3, 0.3, 30),
     _Group(15, 12, 0.9, 0.5),
-    _Group(62, 12, 1.5, 0.8),
+    _Group(60, 12, 1.5, 0.8),
 )
 # Which of them each band is drawn with, counted from 1; 0: evenly.
 DRAWN_AS = np.where(MAINS, 0, np.searchsorted([group.hz for group in GROUPS], BANDS[:-1], side="right"))
@@ -78,26 +79,25 @@ class Texture:
     louder: Floats
 
 
+_EDGES = [group.hz for group in GROUPS[1:]]
 _FILTERS = [
-    butter(2, band, kind, fs=FS, output="sos")
-    for band, kind in (((4.2, 15.0), "bandpass"), ((15.0, 60.0), "bandpass"), (60.0, "highpass"))
+    *(butter(2, edges, "bandpass", fs=FS, output="sos") for edges in pairwise(_EDGES)),
+    butter(2, _EDGES[-1], "highpass", fs=FS, output="sos"),
 ]
 _CLASSES = 1e-3 * np.array([0.0, 0.7, 1.0, 1.5, 2.2, 3.3, 5.0, 8.0, 12.0, 20.0, 32.0, 50.0, 80.0, 130.0, np.inf])
 _ENOUGH, _HOLD = 25, 0.2  # samples of a slope; how firmly USUALLY is held to
-REST, WAVES, QRS, OTHER = range(4)  # phases of the heart's cycle
+BESIDE, QRS, OTHER = range(3)  # phases of the heart's cycle
 
 
 def phases(r: Floats, kinds: str, intervals: Floats, ectopic: tuple[float, float], count: int) -> NDArray[np.int8]:
     """(count,) which phase each sample at 500 Hz is in; see morphology.INTERVALS. Ectopic beats are OTHER."""
     phase = np.zeros(count, np.int8)
-    p, q, to_offset, t = intervals
-    for what, start, stop in ((WAVES, -q - p, to_offset + t), (QRS, -q - 0.008, to_offset + 0.008)):
+    _, before, after, _ = intervals
+    usual = (-before - 0.008, after + 0.008)
+    for what, (start, stop) in ((QRS, usual), (OTHER, ectopic)):
         for at, kind in zip(r, kinds, strict=True):
-            if kind != "V":
+            if (what == OTHER) == (kind == "V"):
                 phase[max(round((at + start) * FS), 0) : max(round((at + stop) * FS), 0)] = what
-    for at, kind in zip(r, kinds, strict=True):
-        if kind == "V":
-            phase[max(round((at + ectopic[0]) * FS), 0) : max(round((at + ectopic[1]) * FS), 0)] = OTHER
     return phase
 
 
@@ -202,9 +202,10 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
     out += drawn(1) * np.exp(sd * _sway(rng, leads, count, slowest.burst) - sd**2)  # of the same mean power
     slowly = np.float32(2 * texture.unsteady) * _sway(rng, leads, count, STEP)
     quickly = {burst: _sway(rng, leads, count, burst) for burst in dict.fromkeys(group.burst for group in others)}
-    beside = phase < QRS
+    beside = phase == BESIDE
     to_wave, to_stroke = _ways(np.sqrt(_steep(beats)))
-    for k, (group, (wave, stroke)) in enumerate(zip(others, texture.louder.T.astype(np.float32), strict=True)):
+    louder = texture.louder.T.astype(np.float32)
+    for k, (group, (wave, stroke)) in enumerate(zip(others, louder, strict=True), start=2):
         at_rest = _bursts(quickly[group.burst], group.rest)
         in_waves = at_rest if group.wave == group.rest else _bursts(quickly[group.burst], group.wave)
         level = slowly + at_rest + (in_waves - at_rest) * to_wave + 2 * (wave * to_wave + stroke * to_stroke)
@@ -214,7 +215,7 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArr
             level = uniform_filter1d(level, group.smooth, axis=1)
         # Beside QRS the mean power is what `power` says.
         level /= level.mean(axis=1, keepdims=True, where=beside) if beside.any() else 1.0
-        out += drawn(2 + k) * np.sqrt(level)
+        out += drawn(k) * np.sqrt(level)
     return np.asarray(out, np.float64)
 
 
