@@ -1,24 +1,27 @@
-"""Beats: ECGs from a model of their parts, drawn with numpy alone, a hundred or more per second and of any length.
+"""Beats: ECGs from a model of their parts, drawn with numpy alone, hundreds per second and of any length.
 
 An ECG is described by its rhythm (see synth.rhythm), the shape of its beats on a common clock (synth.morphology) in
-principal components for P, QRS and ST-T, how the beats vary, and the texture around them (synth.texture). All of that
-is one row of numbers; ``synth.fit_beats`` learns their joint density (synth.density) from real records, and how likely
-each label, sex and age are for such a row. A condition is then fulfilled as Bayes' rule says: rows are drawn from the
-density, given the heart rate, and one of many is chosen by its probability of label, sex and age.
+principal components for P, QRS and ST-T and how much fine detail these have besides, how the beats vary, and the
+texture around them (synth.texture). All of that is one row of numbers; ``synth.fit_beats`` learns their joint density
+(synth.density) from real records, and how likely each label, sex and age are for such a row. A condition is then
+fulfilled as Bayes' rule says: rows are drawn from the density, given the heart rate, and one of many is chosen by its
+probability of label, sex and age.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 from scipy.special import ndtr, ndtri
 
 from ecg_image_kit.errors import UsageError
@@ -29,18 +32,20 @@ from .density import SCORES, Density, from_normal
 from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
 
 Floats: TypeAlias = NDArray[np.float64]
+Array: TypeAlias = NDArray[Any]
 
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
-FORMAT = 4  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
-# 3: noise was as loud all over a wave
+FORMAT = 5  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
+# 3: noise was as loud all over a wave; 4: the density had one member, shapes had no fine detail
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
+AT_ONCE = 64  # rows that are drawn together, if one is enough for an ECG
 TRIES = 20  # to draw so many, until there is one
 ADULT = (18.0, 95.0)  # years, of whom the training records were
 DENSITY = ("shares", "hidden", "start", "out", "offset", "linear", "level")
-FINE = 0.5  # of the spread of QRS's minor components: drawn on their own they do not cancel where they should
-# The first columns of a row; principal components of P, QRS, ST-T and texture follow.
+# The first columns of a row; then how much fine detail P, QRS and ST-T have (log of its part of their rms), and the
+# principal components of these and of the texture.
 NAMES = (
     "log rr", "log spread", "chain", "ectopic", "early", "log p", "log q", "log r", "log t", "log qrs gain",
     "log lead gain", "log t gain", "unsteady", "log p size", "log qrs size", "log t size",
@@ -49,11 +54,15 @@ NAMES = (
 # Kinds of record: what is between them does not exist.
 KINDS = ("P waves", "no P waves, irregular", "no P waves, regular")
 FIBRILLATES = 1  # the kind that atrial fibrillation is by its definition: some records called so seemed to have P waves
-PARTS = ("p", "qrs", "t", "texture")
+SHAPES = ("p", "qrs", "t")
+PARTS = (*SHAPES, "texture")
+FIRST = len(NAMES) + len(SHAPES)  # column of the components
 FLOORS = np.array([0.015, 0.04, 0.03])  # mV; P, QRS and ST-T are described in units of their rms and this
 MAIN = {"p": 16, "qrs": 40, "t": 30, "texture": 24}  # components whose joint density is learned
-# More of them, drawn on their own: fine detail. P's and T's would be ripples where these are flat.
-MINOR = {"p": 0, "qrs": 40, "t": 0, "texture": 16}
+# More of them, drawn on their own: fine detail. Shapes have most of it where they are steep.
+MINOR = {"p": 40, "qrs": 40, "t": 60, "texture": 16}
+LEAST_DETAIL = 1e-3  # is added before the logarithm of its size is taken
+STEEP, FLAT = 9, 0.25  # samples over which a shape's steepness is taken; how much detail is where it is flat
 ECTOPIC_SPAN = (-0.16, 0.56)  # s around R
 ECTOPIC_QRS = (-0.09, 0.11)
 ADAPTS = 0.2  # power of the interval before a beat that its ST-T follows: repolarisation adapts slowly
@@ -70,7 +79,7 @@ class Traits:
     rhythm: rhythm.Rhythm
     irregular: bool
     intervals: Floats
-    shape: Floats
+    shape: Array
     gains: tuple[float, float, float]
     texture: texture.Texture
     meant: Floats  # the numbers called NAMES and the mean power of the texture's bands, before calibration
@@ -89,7 +98,7 @@ class Beats:
     name = "beats"
     fs = texture.FS
     shortest, longest = SECONDS
-    at_once = 1
+    at_once = 1  # several together take half of the time, but workers, who take turns, would all make them
     conditions: tuple[str, ...] = ("label", "hr", "sex", "age")
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: str = "") -> None:
@@ -103,10 +112,15 @@ class Beats:
         if int(arrays["format"]) != FORMAT:
             raise UsageError(f"weights of 'beats' are of format {int(arrays['format'])}; expected {FORMAT}. Fit again.")
         a = {key: np.asarray(value, np.float64) for key, value in arrays.items() if value.dtype.kind in "fi"}
-        d = len(NAMES) + sum(MAIN.values())
-        if a["hidden"].shape[0] != d or a["quantiles"].shape != (SCORES.size, d):
+        d = FIRST + sum(MAIN.values())
+        if a["hidden"].shape[1:-1] != (d,) or a["quantiles"].shape != (SCORES.size, d):
             raise UsageError(
-                f"weights of 'beats' have rows of {a['hidden'].shape[0]} numbers; expected {d}. Fit again."
+                f"weights of 'beats' have hidden layers of shape {a['hidden'].shape}; expected rows of {d} numbers. "
+                "Fit again."
+            )
+        if len(members := {len(a[key]) for key in DENSITY[1:]}) > 1:
+            raise UsageError(
+                f"weights of 'beats' are of {sorted(members)} members; expected as many of each. Fit again."
             )
         self.sha256 = sha256
         self._a = a
@@ -140,29 +154,39 @@ class Beats:
         count = round(seconds * self.fs)
         out = np.empty((len(rngs), len(LEADS8), count), np.float32)
         known = []
-        for mv, rng in zip(out, rngs, strict=True):
-            mv[:], _, meta = self._draw(rng, condition, count)
+        for mv, (one, _, meta) in zip(out, self._draw(rngs, condition, count), strict=True):
+            mv[:] = one
             known.append(meta)
         return out, known
 
     def _draw(
-        self, rng: np.random.Generator, condition: Condition, count: int
-    ) -> tuple[NDArray[np.float32], Traits, dict[str, Any]]:
-        of_row, of_rest = rng.spawn(2)
-        row, kind, meta = self._row(of_row, condition)
-        traits = self._traits(row, kind, of_rest, meta["hr"])
-        return self._render(of_rest, traits, count), traits, meta
+        self, rngs: Sequence[np.random.Generator], condition: Condition, count: int
+    ) -> Iterator[tuple[Array, Traits, dict[str, Any]]]:
+        """Signals, what they were drawn from, and what is known of them."""
+        n = self._needed(condition)
+        together = AT_ONCE if n == 1 else 1
+        for start in range(0, len(rngs), together):
+            of_rows, of_rests = zip(*(rng.spawn(2) for rng in rngs[start : start + together]), strict=True)
+            candidates = self._candidates(of_rows, condition.hr, n)
+            for of_row, of_rest, *rows in zip(of_rows, of_rests, *candidates, strict=True):
+                row, kind, meta = self._choose(of_row, rows, condition)
+                traits = self._traits(row, kind, of_rest, meta["hr"])
+                yield self._render(of_rest, traits, count), traits, meta
 
     # Choosing a row
 
-    def _row(self, rng: np.random.Generator, condition: Condition) -> tuple[Floats, int, dict[str, Any]]:
-        """(columns,) normal scores that fulfil the condition, their kind, and what is known of the ECG."""
-        n = self._needed(condition)
+    def _choose(
+        self, rng: np.random.Generator, rows: Sequence[Any], condition: Condition
+    ) -> tuple[Floats, int, dict[str, Any]]:
+        """Of rows (n, columns) of normal scores, their kinds and heart rates: one that fulfils the condition, its kind,
+        and what is known of the ECG."""
+        n = len(rows[0])
         for _ in range(TRIES):
-            z, kind, hr = self._candidates(rng, condition.hr, n)
+            z, kind, hr = rows
             labels, female, age, weight = self._told(z, kind, condition)
             if weight.sum() > 0.5:  # seldom is there nothing to choose from
                 break
+            rows = [found[0] for found in self._candidates([rng], condition.hr, n)]
         k = int(np.searchsorted(np.cumsum(weight) / (weight.sum() + 1e-12), rng.random())) if n > 1 else 0
         k = min(k, n - 1)
         u = rng.random(3)
@@ -188,9 +212,7 @@ class Beats:
             return 1
         if condition not in self._rows:
             rng, n = np.random.default_rng(0), CANDIDATES
-            while (
-                expected := float(self._told(*self._candidates(rng, condition.hr, n)[:2], condition)[-1].sum())
-            ) < FULFIL and n < MOST:
+            while (expected := self._expected(rng, condition, n)) < FULFIL and n < MOST:
                 n *= 2
             if expected < 1.0:
                 raise UsageError(
@@ -200,24 +222,29 @@ class Beats:
             self._rows[condition] = n
         return self._rows[condition]
 
+    def _expected(self, rng: np.random.Generator, condition: Condition, n: int) -> float:
+        """How many of ``n`` rows can be expected to fulfil the condition."""
+        z, kind, _ = self._candidates([rng], condition.hr, n)
+        return float(self._told(z[0], kind[0], condition)[-1].sum())
+
     def _candidates(
-        self, rng: np.random.Generator, rate: Span | None, n: int
+        self, rngs: Sequence[np.random.Generator], rate: Span | None, n: int
     ) -> tuple[Floats, NDArray[np.intp], Floats]:
-        """(n, columns) normal scores, their kinds (n,) and heart rates (n,), within ``rate``."""
+        """(rngs, n, columns) normal scores, their kinds (rngs, n) and heart rates (rngs, n), within ``rate``."""
         table, scores = self._a["quantiles"][:, 0], self._a["scores"][:, 0]
         if rate is None:
-            z, kind = self._density.draw(rng, n)
-            return z, kind, np.asarray(60.0 / np.exp(np.interp(z[:, 0], scores, table)))
+            z, kind = self._density.draw(rngs, n)
+            return z, kind, np.asarray(60.0 / np.exp(np.interp(z[..., 0], scores, table)))
         low, high = rate
         a, b = (float(ndtr(np.interp(np.log(60.0 / v), table, scores))) for v in (high, low))
-        u = rng.random(n)
+        u = np.stack([rng.random(n) for rng in rngs])
         if b - a > 0.002:
             first = ndtri(a + (b - a) * u)
             hr = np.clip(60.0 / np.exp(np.interp(first, scores, table)), low, high)
         else:  # rarer than the model knows: any rate is as good
             hr = low + (high - low) * u
             first = np.interp(np.log(60.0 / hr), table, scores)
-        z, kind = self._density.draw(rng, n, first)
+        z, kind = self._density.draw(rngs, n, first)
         return z, kind, np.asarray(hr)
 
     def _told(self, z: Floats, kind: NDArray[np.intp], condition: Condition) -> tuple[Floats, Floats, Floats, Floats]:
@@ -254,21 +281,23 @@ class Beats:
         row[: len(NAMES)] += a["calibration"][: len(NAMES)]
         of = dict(zip(NAMES, row[: len(NAMES)], strict=True))
         minor = from_normal(rng.standard_normal(sum(MINOR.values())), a["minor_quantiles"], self._plain)
-        parts: list[Floats] = []
-        at, more = len(NAMES), 0
+        parts: dict[str, Floats] = {}
+        at, more = FIRST, 0
         for part in PARTS:
-            main, fine = row[at : at + MAIN[part]], minor[more : more + MINOR[part]]
-            fine = fine if part == "texture" else FINE * fine
-            flat = a[f"{part}_mean"] + np.concatenate([main, fine]) @ a[f"{part}_basis"]
+            basis, count = a[f"{part}_basis"], MAIN[part]
+            main = (a[f"{part}_mean"] + row[at : at + count] @ basis[:count]).reshape(-1, len(LEADS8))
+            fine = (minor[more : more + MINOR[part]] @ basis[count:]).reshape(-1, len(LEADS8))
             if part == "texture":
-                bands = flat.reshape(-1, len(LEADS8)).mean(axis=1)
-                flat = flat + np.repeat(a["calibration"][len(NAMES) :], len(LEADS8))
-            else:  # a combination of components hardly ever has the size that it should have
-                size = np.sqrt(max(float(np.exp(2 * of[f"log {part} size"])) - FLOORS[len(parts)] ** 2, 0.0))
-                flat = flat * size / max(float(np.sqrt(np.mean(flat**2))), 1e-6)
-            parts.append(flat.reshape(-1, len(LEADS8)))
-            at, more = at + MAIN[part], more + MINOR[part]
-        shape = join([part.T for part in parts[:3]])
+                parts[part] = main + fine
+            else:
+                parts[part] = detailed(main, fine, math.exp(row[len(NAMES) + len(parts)]) - LEAST_DETAIL)
+            at, more = at + count, more + MINOR[part]
+        power = parts.pop("texture")
+        for (part, x), floor in zip(parts.items(), FLOORS, strict=True):
+            # A combination of components hardly ever has the size that it should have.
+            size = math.sqrt(max(float(np.exp(2 * of[f"log {part} size"])) - floor**2, 0.0))
+            x *= size / max(_rms(x), 1e-6)
+        shape = join([x.T for x in parts.values()])
         if kind > 0:
             shape = without_p(shape)
         intervals = np.exp(np.array([of["log p"], of["log q"], of["log r"], of["log t"]]))
@@ -279,13 +308,17 @@ class Beats:
             rhythm.Rhythm(rr, float(np.exp(of["log spread"])), of["chain"], of["ectopic"], of["early"]),
             irregular=kind == 1,
             intervals=intervals,
-            shape=shape,
+            shape=shape.astype(np.float32),
             gains=tuple(float(np.exp(of[f"log {which} gain"])) for which in ("qrs", "lead", "t")),  # type: ignore[arg-type]
-            texture=texture.Texture(parts[3], max(of["unsteady"], 0.0), row[len(NAMES) - 6 : len(NAMES)].reshape(2, 3)),
-            meant=np.concatenate([meant, bands]),
+            texture=texture.Texture(
+                power + a["calibration"][len(NAMES) :, None],
+                max(of["unsteady"], 0.0),
+                row[len(NAMES) - 6 : len(NAMES)].reshape(2, 3),
+            ),
+            meant=np.concatenate([meant, power.mean(axis=1)]),
         )
 
-    def _render(self, rng: np.random.Generator, traits: Traits, count: int) -> NDArray[np.float32]:
+    def _render(self, rng: np.random.Generator, traits: Traits, count: int) -> Array:
         seconds = count / self.fs
         coupling = (float(self._a["coupling"][0]), float(self._a["coupling"][1]))
         r, kinds = rhythm.draw(rng, traits.rhythm, traits.irregular, coupling, seconds)
@@ -296,11 +329,12 @@ class Beats:
             where = np.array([kind == "V" for kind in kinds])
             shapes[where], times[where] = other, np.linspace(*ECTOPIC_SPAN, SAMPLES)
         phase = texture.phases(r, kinds, traits.intervals, ECTOPIC_QRS, count)
-        beats = lay(shapes, times, r, self.fs, count)
-        return (beats + texture.draw(rng, traits.texture, self._a["textures"], phase, beats)).astype(np.float32)
+        mv = lay(shapes, times, r, self.fs, count)
+        mv += texture.draw(rng, traits.texture, self._a["textures"], phase, mv)
+        return mv
 
 
-def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Floats, Floats]:
+def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Array, Floats]:
     """(beats, 8, SAMPLES) mV and (beats, SAMPLES) s relative to R of each, no two quite alike."""
     n = r.size
     breath = float(rng.uniform(0.18, 0.35))  # Hz
@@ -317,16 +351,31 @@ def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Float
     return sized(traits.shape, qrs, 1 + varied(t_gain, 1)), clocks(traits.intervals, r)
 
 
-def sized(shape: Floats, qrs: Floats, t: Floats) -> Floats:
-    """(beats, leads, SAMPLES): a beat's shape with QRS (beats, leads) and T (beats, 1) times as large as usual.
+def sized(shape: Array, qrs: Floats, t: Floats) -> Array:
+    """(beats, leads, SAMPLES): a beat's shape with QRS (beats, leads) and T (beats, 1) times as large as usual, in the
+    precision of the shape.
 
     Gains pass from P's, which is 1, to QRS's to T's where the pieces do."""
     at = np.arange(SAMPLES, dtype=np.float64)
     to_qrs = np.clip((at - PIECES[1][0]) / (PIECES[0][1] - PIECES[1][0]), 0, 1)
     to_t = np.clip((at - PIECES[2][0]) / (PIECES[1][1] - PIECES[2][0]), 0, 1)
-    gain = 1 + (qrs[:, :, None] - 1) * (to_qrs - to_t) + (t[:, :, None] - 1) * to_t
-    shapes: Floats = gain * shape
-    return shapes
+    kind = shape.dtype
+    gain: Array = (qrs[:, :, None] - 1).astype(kind) * (to_qrs - to_t).astype(kind)
+    gain += (t[:, :, None] - 1).astype(kind) * to_t.astype(kind)
+    gain += 1
+    gain *= shape
+    return gain
+
+
+def detailed(shape: Floats, detail: Floats, size: float) -> Floats:
+    """(samples, leads) of a shape with detail of that rms, most of which is found where the shape is steep."""
+    steep = uniform_filter1d(np.abs(np.gradient(shape, axis=0)), STEEP, axis=0)
+    detail = detail * (steep + FLAT * steep.mean())
+    return np.asarray(shape + detail * (size / max(_rms(detail), 1e-9)))
+
+
+def _rms(x: Floats) -> float:
+    return math.sqrt(float(np.vdot(x, x)) / x.size)
 
 
 def clocks(intervals: Floats, r: Floats) -> Floats:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import dct, idct
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.optimize import minimize
@@ -39,13 +40,16 @@ from . import rhythm, texture
 from .beats import (
     DENSITY,
     ECTOPIC_SPAN,
+    FIRST,
     FLOORS,
     FORMAT,
     KINDS,
+    LEAST_DETAIL,
     MAIN,
     MINOR,
     NAMES,
     PARTS,
+    SHAPES,
     Beats,
     Floats,
     _features,
@@ -69,6 +73,7 @@ USUAL_PR = 0.16  # s; stands for the P wave's place where there is none
 # Of the spread that components of shapes and texture have, given those before: a few thousand records leave open what
 # more would tell, and what is drawn as wide as that lies too seldom among real ones (density 0.75).
 COOL = 0.92
+CORNERS = {"p": 4.0, "qrs": 8.0, "t": 6.0}  # half waves to the piece, see _shape_components
 SMOOTH, ROUGH = 2.0, 0.012  # samples on the clock and mV, of ectopic beats
 UNCALIBRATED = ("log rr", "chain", "ectopic", "early")
 
@@ -265,14 +270,21 @@ def fit(
         "texture": np.stack([e.power for e in examples]).reshape(n, -1),
     }
     arrays: dict[str, NDArray[Any]] = {"format": np.array(FORMAT)}
-    main, minor = [np.stack([e.row for e in examples])], []
+    details, main, minor = [], [], []
     for part in PARTS:
-        mean, basis, score = _components(data[part], MAIN[part] + MINOR[part])
+        count = MAIN[part]
+        if part in SHAPES:
+            mean, basis, score = _shape_components(data[part], count + MINOR[part], CORNERS[part])
+            left = data[part] - mean - score[:, :count] @ basis[:count]
+            details.append(np.log(np.sqrt((left**2).mean(axis=1)) + LEAST_DETAIL))
+        else:
+            mean, basis, score = _components(data[part], count + MINOR[part])
         arrays[f"{part}_mean"], arrays[f"{part}_basis"] = mean.astype(np.float32), basis.astype(np.float16)
-        main.append(score[:, : MAIN[part]])
-        minor.append(score[:, MAIN[part] :])
-    x = np.concatenate(main, axis=1)
-    arrays["columns"] = np.array([*NAMES, *(f"{part} {k}" for part in PARTS for k in range(MAIN[part]))])
+        main.append(score[:, :count])
+        minor.append(score[:, count:])
+    x = np.concatenate([np.stack([e.row for e in examples]), np.stack(details, axis=1), *main], axis=1)
+    named = [*NAMES, *(f"log {part} detail" for part in SHAPES)]
+    arrays["columns"] = np.array([*named, *(f"{part} {k}" for part in PARTS for k in range(MAIN[part]))])
     arrays["quantiles"] = quantiles(x).astype(np.float32)
     arrays["minor_quantiles"] = quantiles(np.concatenate(minor, axis=1)).astype(np.float32)
     z = to_normal(x, rng)
@@ -281,8 +293,8 @@ def fit(
     arrays.update({key: getattr(density, key).astype(np.float32) for key in DENSITY})
     arrays["out"] = density.out.astype(np.float16)
     arrays["scores"] = density.scores(rng, min(10_000, 20 * n)).astype(np.float32)
-    width = density.offset.shape[1] // 3
-    arrays["offset"][len(NAMES) :, width : 2 * width] += np.log(COOL)
+    width = density.offset.shape[2] // 3
+    arrays["offset"][:, FIRST:, width : 2 * width] += np.log(COOL)
     arrays["textures"] = _roots(np.stack([e.likeness for e in examples])).astype(np.float32)
     arrays.update(_ectopics(examples))
     features = _features(z, kind)
@@ -308,8 +320,7 @@ def calibrate(
     for _ in range(rounds):
         model = Beats({**arrays, "calibration": shift})
         errors = []
-        for seed in seeds:
-            mv, traits, _ = model._draw(np.random.default_rng(seed), Condition(), round(LONGEST * FS))
+        for mv, traits, _ in model._draw([np.random.default_rng(s) for s in seeds], Condition(), round(LONGEST * FS)):
             try:
                 found = describe(Record(LEADS8, mv, FS, "drawn"))
             except EcgError:
@@ -336,6 +347,19 @@ def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:
     score = np.zeros((x.shape[0], count))
     basis[:k], score[:, :k] = axes[:k], u[:, :k] * s[:k]
     return mean, basis, score
+
+
+def _shape_components(x: Floats, count: int, corner: float) -> tuple[Floats, Floats, Floats]:
+    """The same of shapes, records of (samples, leads) in one row, where fine detail counts the more, the finer it is:
+    beyond ``corner`` half waves to the piece in proportion to their number. There is little of it, but it shows."""
+
+    def waves(rows: Floats) -> Floats:
+        return rows.reshape(len(rows), -1, len(LEADS8))
+
+    more = np.hypot(1.0, np.arange(waves(x).shape[1]) / corner)[:, None]
+    mean, basis, score = _components((dct(waves(x), axis=1, norm="ortho") * more).reshape(x.shape), count)
+    back = idct(waves(np.concatenate([mean[None], basis])) / more, axis=1, norm="ortho").reshape(count + 1, -1)
+    return back[0], back[1:], score
 
 
 def _roots(likeness: Floats) -> Floats:
@@ -525,7 +549,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", default="weights", metavar="DIR", help="folder for beats.npz and beats.json [%(default)s]")
     add("--seed", type=int, default=0, help="of all that is random [0]")
     add("--limit", type=int, metavar="N", help="records of each source at most [all]")
-    add("--epochs", type=int, default=80, metavar="N", help="of the density's training at most [80]")
+    add("--epochs", type=int, default=80, metavar="N", help="of each member of the density at most [80]")
     add("--draws", type=int, default=300, metavar="N", help="ECGs drawn and measured to calibrate the intervals [300]")
     add("--about", default="", metavar="TEXT", help="the data, their licence and source, for the card")
     add("--compute", default="", metavar="TEXT", help="what it was trained on, for the card")
@@ -545,14 +569,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples, left_out, used = examples_of(options.data, options.limit, options.quiet)
     for name, why in left_out:
         print(f"left out {name}: {why}", file=sys.stderr)
-    with tqdm(total=options.epochs, desc="density", unit="epoch", disable=options.quiet) as bar:
-        arrays = fit(
-            examples,
-            options.seed,
-            options.epochs,
-            options.draws,
-            lambda done, _: (bar.update(done - bar.n), None)[1],
-        )
+    with tqdm(desc="density", unit="epoch", disable=options.quiet) as bar:
+
+        def tell(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        arrays = fit(examples, options.seed, options.epochs, options.draws, tell)
     minutes = (time.monotonic() - begin) / 60
     card = card_of(examples, used, len(left_out), options.seed, minutes, options.compute, options.about)
     path = save(arrays, card, options.out)

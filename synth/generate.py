@@ -26,7 +26,7 @@ from ecg_image_kit.record import STANDARD_LEADS, Record, resample
 from .condition import Condition, Generator
 from .onnx_model import GANS, WEIGHTS, OnnxModel
 
-BATCH = 16  # ECGs in memory at once
+BATCH, BATCH_SECONDS = 32, 3600.0  # ECGs in memory at once, and their seconds, if they are more than one
 SECONDS = (1.0, 3600.0)  # as far as the model can
 RATES = (50.0, 2000.0)  # Hz
 # Those that are not a network of synth.export. Their modules are imported when they are asked for.
@@ -78,13 +78,14 @@ def make(
 def _generate(
     indices: Sequence[int], generator: Generator, seed: int, condition: Condition, seconds: float, fs: float
 ) -> Iterator[Record]:
+    size = max(min(BATCH, int(BATCH_SECONDS / seconds)), 1)
     # The first batch is made now: what is wrong with the request is said before anything is written.
-    first = _batch(indices[:BATCH], generator, seed, condition, seconds, fs)
+    first = _batch(indices[:size], generator, seed, condition, seconds, fs)
 
     def rest() -> Iterator[Record]:
         yield from first
-        for k in range(BATCH, len(indices), BATCH):
-            yield from _batch(indices[k : k + BATCH], generator, seed, condition, seconds, fs)
+        for k in range(size, len(indices), size):
+            yield from _batch(indices[k : k + size], generator, seed, condition, seconds, fs)
 
     return rest()
 
@@ -96,10 +97,9 @@ def _batch(
     # A whole number of the model's own samples, of which no fewer than are wanted can be made.
     mv, known = generator.sample(rngs, math.ceil(seconds * generator.fs - 1e-6) / generator.fs, condition)
     mv = mv if fs == generator.fs else resample(mv, generator.fs, fs)
-    leads = twelve_leads(mv[..., : round(seconds * fs)])
     asked = {name: getattr(condition, name) for name in condition.asked}
     records = []
-    for i, one, facts in zip(indices, leads, known, strict=True):
+    for i, one, facts in zip(indices, mv[..., : round(seconds * fs)], known, strict=True):
         meta: dict[str, Any] = {
             "synthetic": True,
             "generator": f"{generator.name}, weights sha256 {generator.sha256}, seed {seed}, index {i}",
@@ -111,7 +111,7 @@ def _batch(
             **({"asked": asked} if asked else {}),
             **_labels(facts),
         }
-        records.append(Record(STANDARD_LEADS, one, fs, f"{generator.name}-{i:06d}", meta))
+        records.append(Record(STANDARD_LEADS, twelve_leads(one), fs, f"{generator.name}-{i:06d}", meta))
     return records
 
 

@@ -6,12 +6,13 @@ intervals can be described, learned and drawn apart, and a faster heart gets an 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+Array: TypeAlias = NDArray[Any]
 
 EARLY, LATE = 0.04, 0.12  # s, that belong to the beat before the P onset and after the T offset
 # Samples before P, P and PQ, onset to R, R to QRS offset, ST-T, after T.
@@ -21,7 +22,13 @@ SAMPLES = EDGES[-1] + 1
 INTERVALS = ("P onset to QRS onset", "QRS onset to R", "R to QRS offset", "QRS offset to T offset")  # s
 FADE = 5  # samples, half of what two pieces share
 PIECES = ((0, EDGES[2] + FADE), (EDGES[2] - FADE, EDGES[4] + FADE), (EDGES[4] - FADE, SAMPLES))  # P, QRS, ST-T
+_RAMP = np.sin(0.5 * np.pi * (np.arange(2 * FADE) + 0.5) / (2 * FADE)) ** 2
+# (samples of QRS,) how much of the level at which ST-T begins is there already
+_LEADS_TO = np.cos(0.5 * np.pi * np.clip((PIECES[2][0] - np.arange(*PIECES[1])) / 30, 0, 1)) ** 2
+_LEADS_TO[-2 * FADE :] *= 1 - _RAMP
 LEAST_GAP = 0.04  # s, over which one beat gives way to the next
+# (landmarks, SAMPLES) how near each sample is to the landmarks beside it
+_BETWEEN = np.stack([np.interp(np.arange(SAMPLES), EDGES, one) for one in np.eye(len(EDGES))])
 
 
 def clock(intervals: Floats) -> Floats:
@@ -29,11 +36,7 @@ def clock(intervals: Floats) -> Floats:
     p, q, r, t = np.moveaxis(np.asarray(intervals, np.float64), -1, 0)
     zero = np.zeros_like(q)
     marks = np.stack([-q - p - EARLY, -q - p, -q, zero, r, r + t, r + t + LATE], axis=-1)
-    at = np.arange(SAMPLES)
-    segment = np.clip(np.searchsorted(EDGES, at, side="right") - 1, 0, len(SEGMENTS) - 1)
-    share = (at - np.array(EDGES)[segment]) / np.array(SEGMENTS)[segment]
-    times: Floats = marks[..., segment] * (1 - share) + marks[..., segment + 1] * share
-    return times
+    return np.asarray(marks @ _BETWEEN)
 
 
 def to_clock(beat: Floats, start: float, fs: float, intervals: Floats) -> Floats:
@@ -48,25 +51,33 @@ def to_clock(beat: Floats, start: float, fs: float, intervals: Floats) -> Floats
 
 
 def split(shape: Floats) -> list[Floats]:
-    """P, QRS and ST-T of (leads, SAMPLES), each faded out where the next begins: they add up to the whole."""
+    """P, QRS and ST-T of (leads, SAMPLES), each faded out where the next begins. Of QRS what leads to the level at
+    which ST-T begins is left out: pieces of two beats, too, make a smooth one."""
     pieces = []
     for k, (a, b) in enumerate(PIECES):
         piece = np.array(shape[:, a:b])
-        ramp = np.sin(0.5 * np.pi * (np.arange(2 * FADE) + 0.5) / (2 * FADE)) ** 2
         if k > 0:
-            piece[:, : 2 * FADE] *= ramp
+            piece[:, : 2 * FADE] *= _RAMP
         if k < len(PIECES) - 1:
-            piece[:, -2 * FADE :] *= 1 - ramp
+            piece[:, -2 * FADE :] *= 1 - _RAMP
         pieces.append(piece)
+    pieces[1] -= _level(pieces[2]) * _LEADS_TO
     return pieces
 
 
 def join(pieces: list[Floats]) -> Floats:
-    """(..., leads, SAMPLES), the sum of ``split``'s pieces."""
+    """(..., leads, SAMPLES) of ``split``'s pieces."""
     out = np.zeros((*pieces[0].shape[:-1], SAMPLES))
     for piece, (a, b) in zip(pieces, PIECES, strict=True):
         out[..., a:b] += piece
+    out[..., slice(*PIECES[1])] += _level(pieces[2]) * _LEADS_TO
     return out
+
+
+def _level(st: Floats) -> Floats:
+    """(..., leads, 1) at which ST-T begins."""
+    level: Floats = st[..., : 2 * FADE] @ (_RAMP / (_RAMP**2).sum())
+    return level[..., None]
 
 
 def without_p(shape: Floats) -> Floats:
@@ -75,44 +86,46 @@ def without_p(shape: Floats) -> Floats:
     return join([np.zeros_like(pieces[0]), *pieces[1:]])
 
 
-def lay(shapes: Floats, times: Floats, r: Floats, fs: float, count: int) -> Floats:
-    """(leads, count) mV of beats one after the other.
+def lay(shapes: Array, times: Floats, r: Floats, fs: float, count: int) -> Array:
+    """(leads, count) mV of beats one after the other, in the precision of their shapes.
 
     shapes: (beats, leads, samples) mV; times: (beats, samples) s of those relative to each beat's R, increasing;
     r: (beats,) s, increasing. From the end of one beat to the start of the next the level of the one gives way to
     that of the other; where they overlap, within 40 ms around the middle, as near to the later one's start as may be.
     """
-    out = np.zeros((shapes.shape[1], count))
     starts, ends = r + times[:, 0], r + times[:, -1]
     a, b = ends[:-1].copy(), starts[1:].copy()
     close = b - a < LEAST_GAP
     middle = np.clip(0.5 * (a + b), b, b + 0.06)
     a[close], b[close] = middle[close] - LEAST_GAP / 2, middle[close] + LEAST_GAP / 2
-    for k in range(r.size):
-        first = 0.0 if k == 0 else a[k - 1]
-        last = count / fs if k == r.size - 1 else b[k]
-        i, j = max(int(np.ceil(first * fs)), 0), min(int(np.floor(last * fs)) + 1, count)
-        if j <= i:
-            continue
-        t = np.arange(i, j) / fs
-        weight = np.ones(j - i)
-        if k > 0:
-            weight *= _rise((t - a[k - 1]) / (b[k - 1] - a[k - 1]))
-        if k < r.size - 1:
-            weight *= 1 - _rise((t - a[k]) / (b[k] - a[k]))
-        at = np.interp(t - r[k], times[k], np.arange(times.shape[1], dtype=np.float64))
-        out[:, i:j] += weight * _between(shapes[k], at)
-    return out
-
-
-def _rise(x: Floats) -> Floats:
-    y: Floats = np.sin(0.5 * np.pi * np.clip(x, 0.0, 1.0)) ** 2
-    return y
-
-
-def _between(values: Floats, at: Floats) -> Floats:
-    """(leads, n) of (leads, samples) at fractional samples ``at``, linearly."""
-    low = np.minimum(at.astype(np.intp), values.shape[1] - 2)
-    share = at - low
-    out: Floats = values[:, low] * (1 - share) + values[:, low + 1] * share
+    first = np.maximum(np.ceil(np.append(0.0, a) * fs).astype(int), 0)
+    last = np.minimum(np.floor(np.append(b, count / fs) * fs).astype(int) + 1, count)
+    # All beats in one piece, one after the other: which beat each sample is of, and where in it.
+    lengths = np.maximum(last - first, 0)
+    bounds = np.cumsum(lengths)
+    beat = np.repeat(np.arange(r.size), lengths)
+    at = np.clip((np.arange(beat.size) + (last - bounds)[beat]) / fs - r[beat], times[beat, 0], times[beat, -1])
+    apart = float(np.ptp(times)) + 1.0  # s between the beats' clocks, so that they follow each other
+    clocks = (times + apart * np.arange(r.size)[:, None]).ravel()
+    at = np.interp(at + apart * beat, clocks, np.arange(clocks.size))
+    low = np.minimum(at.astype(np.intp), clocks.size - 2)
+    # What a beat shares with the next one, though it may be shorter: how much each counts there.
+    shared = np.maximum(last[:-1] - first[1:], 0)
+    weight = np.ones(beat.size, shapes.dtype)
+    for own, rises in ((slice(1, None), True), (slice(-1), False)):
+        some = np.minimum(shared, lengths[own])
+        pair = np.repeat(np.arange(r.size - 1), some)
+        within = np.arange(pair.size) - (np.cumsum(some) - some)[pair] - (0 if rises else some[pair])
+        place = within + ((bounds - lengths) if rises else bounds)[own][pair]
+        sample = within + (first if rises else last)[own][pair]
+        rise = np.sin(0.5 * np.pi * np.clip((sample / fs - a[pair]) / (b - a)[pair], 0, 1)) ** 2
+        weight[place] *= rise if rises else 1 - rise
+    flat = shapes.transpose(1, 0, 2).reshape(shapes.shape[1], -1)
+    laid = np.take(np.diff(flat, axis=1), low, axis=1)
+    laid *= (at - low).astype(shapes.dtype)
+    laid += np.take(flat, low, axis=1)
+    laid *= weight
+    out = np.zeros((shapes.shape[1], count), shapes.dtype)
+    for start, length, stop in zip(first.tolist(), lengths.tolist(), bounds.tolist(), strict=True):
+        out[:, start : start + length] += laid[:, stop - length : stop]
     return out

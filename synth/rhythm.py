@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -31,7 +32,7 @@ class Rhythm:
 def measure(r: Floats, kinds: str) -> Rhythm:
     """Of R peaks (beats,) s and their kinds, see ``Delineation``."""
     rr = np.diff(r)
-    usual = np.array([a == "N" and b == "N" for a, b in pairwise(kinds)])
+    usual = np.array([a == "N" and b == "N" for a, b in itertools.pairwise(kinds)])
     quiet = rr[usual] if usual.sum() >= 2 else rr
     mean = float(quiet.mean())
     spread = float(quiet.std()) / mean
@@ -60,12 +61,10 @@ def draw(
         shape = max(rhythm.spread, 0.02) ** -2
         rr = mean * rng.gamma(shape, 1 / shape, count)
     else:
-        noise = rng.standard_normal(count)
-        chain = float(np.clip(rhythm.chain, -0.95, 0.97))
-        rr = np.empty(count)
-        rr[0] = noise[0]
-        for k in range(1, count):
-            rr[k] = chain * rr[k - 1] + np.sqrt(1 - chain**2) * noise[k]
+        noise = rng.standard_normal(count).tolist()
+        chain = min(max(rhythm.chain, -0.95), 0.97)
+        fresh = math.sqrt(1 - chain**2)
+        rr = np.array(list(itertools.accumulate(noise, lambda before, now: chain * before + fresh * now)))
         seen = rr[1 : max(int(seconds / mean), 3)]  # the intervals within the record have the spread asked for
         rr = mean * np.maximum(1 + rhythm.spread * (rr - seen.mean()) / max(float(seen.std()), 0.1), 0.4)
     kinds = np.full(count, "N")
@@ -80,11 +79,10 @@ def draw(
             places = np.cumsum(gaps) + int(rng.integers(0, 3)) - 2
             kinds[places[(places >= 0) & (places < count)]] = kind
     early = float(np.clip(rng.normal(*coupling), 0.42, 0.92))
-    for k in range(1, count - 1):
-        if kinds[k] != "N" and not irregular:
-            saved = (1 - early) * rr[k]
-            rr[k] -= saved
-            rr[k + 1] += saved if kinds[k] == "V" else 0.3 * saved
+    for k in (np.flatnonzero(kinds[1:-1] != "N") + 1).tolist() if not irregular else ():
+        saved = (1 - early) * rr[k]
+        rr[k] -= saved
+        rr[k + 1] += saved if kinds[k] == "V" else 0.3 * saved
     rr = np.maximum(rr, SHORTEST)
     r = np.cumsum(rr)
     r -= r[1] + float(rng.uniform(0.0, rr[2]))  # the record begins anywhere between two beats

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
+from scipy.special import ndtri
 
 Floats: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
@@ -49,7 +50,7 @@ class _Group(NamedTuple):
 # In all records alike: above 15 Hz recorders keep little between the waves, and that in pieces.
 GROUPS = (
     _Group(1.6, 250, 0.35, 0.35),
-    _Group(4.2, 60, 0.3, 0.3, 30),
+    _Group(4.2, 60, 0.3, 0.3, 25),
     _Group(15, 12, 0.9, 0.5),
     _Group(60, 12, 1.5, 0.8),
 )
@@ -57,7 +58,11 @@ GROUPS = (
 DRAWN_AS = np.where(MAINS, 0, np.searchsorted([group.hz for group in GROUPS], BANDS[:-1], side="right"))
 # Half of a burst is a lead's own: of noise that is alike in two leads so much is alike afterwards.
 ALIKE = np.exp(-0.5 * np.array([0.0, *(0.5 * (group.rest + group.wave) for group in GROUPS)])[DRAWN_AS] ** 2)
-STEP, THIN = 250, 5  # samples over which the loudness of muscle noise is taken, and of which every so manieth is enough
+STEP = 250  # samples over which the loudness of muscle noise is taken
+THIN = 5  # every so manieth sample is enough for what changes slowly
+MARGIN = 500  # samples more than asked for are drawn: a Fourier sum returns to its beginning
+# Values of equal probability of a standard normal distribution: to look them up takes a third of the time.
+NORMAL = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
 # Recorders keep steep waves and smooth between them: how loud noise is, follows the beats' slope (mV per sample) in the
 # lead. Up to QUIET it is as at rest; its log then rises in proportion to that of the slope, to WAVE and from there on.
 QUIET, WAVE, STROKE = 0.7e-3, 5e-3, 0.1
@@ -94,10 +99,11 @@ def phases(r: Floats, kinds: str, intervals: Floats, ectopic: tuple[float, float
     phase = np.zeros(count, np.int8)
     _, before, after, _ = intervals
     usual = (-before - 0.008, after + 0.008)
-    for what, (start, stop) in ((QRS, usual), (OTHER, ectopic)):
-        for at, kind in zip(r, kinds, strict=True):
-            if (what == OTHER) == (kind == "V"):
-                phase[max(round((at + start) * FS), 0) : max(round((at + stop) * FS), 0)] = what
+    odd = np.array([kind == "V" for kind in kinds], bool)
+    for what, (start, stop), which in ((QRS, usual, ~odd), (OTHER, ectopic, odd)):
+        spans = np.maximum(np.rint((r[which, None] + (start, stop)) * FS), 0).astype(int)
+        for i, j in spans.tolist():
+            phase[i:j] = what
     return phase
 
 
@@ -154,94 +160,167 @@ def _louder(rest: Floats, beats: Floats, use: NDArray[np.bool_]) -> Floats:
             continue
         means = np.stack([np.bincount(kind, v, minlength=count.size)[some] / count[some] for v in (slopes, *powers)])
         weight = np.minimum(count[some] / STEP, 1.0)[:, None]
-        ways, logs = np.stack(_ways(means[0]), axis=1), 0.5 * np.log(means[1:].T + 1e-9)
+        ways, logs = np.stack(_ways(means[0] ** 2), axis=1), 0.5 * np.log(means[1:].T + 1e-9)
         ways = ways - (weight * ways).sum(axis=0) / weight.sum()
         left = left + (weight * ways).T @ ways
         right = right + (weight * ways).T @ logs
     return np.asarray(np.linalg.solve(left + _HOLD * np.eye(2), right))
 
 
-def _ways(slope: Array) -> tuple[Array, Array]:
-    """How far slopes, in mV per sample, are on the way from QUIET to WAVE, and from there to STROKE."""
-    quiet, wave, stroke = (math.log(v) for v in (QUIET, WAVE, STROKE))
-    log = np.log(np.maximum(slope, slope.dtype.type(QUIET)))
-    return np.minimum((log - quiet) / (wave - quiet), 1), np.clip((log - wave) / (stroke - wave), 0, LOUDEST)
+def _ways(steep: Array) -> tuple[Array, Array]:
+    """How far squared slopes, in mV per sample, are on the way from QUIET to WAVE, and from there to STROKE."""
+    quiet, wave, stroke = (2 * math.log(v) for v in (QUIET, WAVE, STROKE))
+    log = np.log(np.maximum(steep, steep.dtype.type(QUIET**2)))
+    to_wave, to_stroke = (log - quiet) * (1 / (wave - quiet)), (log - wave) * (1 / (stroke - wave))
+    return np.minimum(to_wave, 1, out=to_wave), np.clip(to_stroke, 0, LOUDEST, out=to_stroke)
 
 
-def _steep(beats: Floats) -> F32:
+def _steep(beats: Array) -> F32:
     """(leads, samples) squared slope in mV per sample, over 14 ms."""
-    steep = uniform_filter1d(np.gradient(beats.astype(np.float32), axis=1) ** 2, 7, axis=1)
-    return np.asarray(np.maximum(steep, 0.0), np.float32)  # a running sum may end below nothing
+    slope = beats[:, 2:] - beats[:, :-2]
+    one = np.asarray(slope * (0.25 / 7 * slope), np.float32)
+    two = one[:, 1:] + one[:, :-1]
+    seven = two[:, 4:-1] + one[:, 6:]
+    seven += two[:, :-5]
+    seven += two[:, 2:-3]
+    out = np.empty(beats.shape, np.float32)
+    out[:, 4:-4] = seven
+    out[:, :4], out[:, -4:] = seven[:, :1], seven[:, -1:]
+    return out
 
 
-def draw(rng: np.random.Generator, texture: Texture, roots: Floats, phase: NDArray[np.int8], beats: Floats) -> Floats:
+def draw(rng: np.random.Generator, texture: Texture, roots: Array, phase: NDArray[np.int8], beats: Array) -> F32:
     """(leads, samples) mV at 500 Hz. roots: (bands, leads, leads), Cholesky factors of the correlations; beats: (leads,
     samples) mV of what the texture is for.
     """
     leads, count = beats.shape
-    # Longer than asked for: a Fourier sum returns to its beginning.
-    size = int(next_fast_len(count + 500, real=True))
-    low, share, bounds = _bins(size)
-    log = texture.power * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)
-    between = log[low].T * (1 - share) + log[low + 1].T * share
-    noise = rng.standard_normal((leads, between.shape[1], 2), dtype=np.float32).view(np.complex64)[..., 0]
-    gain = np.exp(between).astype(np.float32)
+    thin_size = int(next_fast_len(-(-(count + MARGIN) // THIN), real=True))
+    size, thin_count = thin_size * THIN, -(-count // THIN)
+    spectrum, bounds = _spectrum(rng, texture.power, np.asarray(roots, np.float32), size)
 
-    def drawn(group: int) -> F32:
-        part = np.zeros_like(noise)
+    def part(group: int, bins: int) -> NDArray[np.complex64]:
+        """Of the spectrum what is drawn with a group."""
+        out = np.zeros((leads, bins), np.complex64)
         for k in np.flatnonzero(group == DRAWN_AS):
             columns = slice(int(bounds[k]), int(bounds[k + 1]))
-            part[:, columns] = (roots[k].astype(np.float32) @ noise[:, columns]) * gain[:, columns]
-        part[:, 0] = 0.0
-        found: F32 = irfft(part, size, axis=1)[:, :count]
-        return found
+            out[:, columns] = spectrum[:, columns]
+        return out
 
-    out = drawn(0)
-    slowest, *others = GROUPS
-    sd = np.float32(slowest.rest)
-    out += drawn(1) * np.exp(sd * _sway(rng, leads, count, slowest.burst) - sd**2)  # of the same mean power
-    slowly = np.float32(2 * texture.unsteady) * _sway(rng, leads, count, STEP)
-    quickly = {burst: _sway(rng, leads, count, burst) for burst in dict.fromkeys(group.burst for group in others)}
-    beside = phase == BESIDE
-    to_wave, to_stroke = _ways(np.sqrt(_steep(beats)))
+    def swelling(group: int, loud: F32) -> F32:
+        """(leads, thin_size) of a slow group, as loud as that; its loudness, too, returns to its beginning."""
+        back = np.linspace(0, 1, thin_size - thin_count, dtype=np.float32)
+        loud = np.concatenate([loud, loud[:, -1:] * (1 - back) + loud[:, :1] * back], axis=1)
+        out: F32 = irfft(part(group, thin_size // 2 + 1), thin_size, axis=1)
+        out *= loud
+        return out
+
+    ways = _ways(_steep(beats))
+    thin_ways = ways[0][:, ::THIN], ways[1][:, ::THIN]
+    beside = (phase == BESIDE).astype(np.float32)
     louder = texture.louder.T.astype(np.float32)
-    for k, (group, (wave, stroke)) in enumerate(zip(others, louder, strict=True), start=2):
-        at_rest = _bursts(quickly[group.burst], group.rest)
-        in_waves = at_rest if group.wave == group.rest else _bursts(quickly[group.burst], group.wave)
-        level = slowly + at_rest + (in_waves - at_rest) * to_wave + 2 * (wave * to_wave + stroke * to_stroke)
-        level -= in_waves * np.minimum(to_stroke, 1)  # strokes come in no bursts
-        np.exp(level, out=level)
-        if group.smooth > 1:
-            level = uniform_filter1d(level, group.smooth, axis=1)
-        # Beside QRS the mean power is what `power` says.
-        level /= level.mean(axis=1, keepdims=True, where=beside) if beside.any() else 1.0
-        out += drawn(k) * np.sqrt(level)
-    return np.asarray(out, np.float64)
+    slowest, slow, *quick = GROUPS
+    courses = {burst: _course(rng, leads, count, burst) for burst in dict.fromkeys(group.burst for group in GROUPS)}
+    unsteady = np.float32(texture.unsteady) * _course(rng, leads, count, STEP)
+
+    sd = np.float32(slowest.rest)
+    sway = _between(courses[slowest.burst], slowest.burst // THIN, thin_count)
+    low = swelling(1, np.exp(sd * sway - sd**2))  # of the same mean power
+    bursts = _bursts(slow, courses[slow.burst], slow.burst // THIN, thin_count)
+    level = _between(unsteady, STEP // THIN, thin_count)
+    low += swelling(2, _loud(slow, louder[0], level, bursts, thin_ways, beside[::THIN]))
+    evenly = part(0, size // 2 + 1)
+    evenly[:, : thin_size // 2 + 1] += rfft(low, axis=1)  # it joins the sum of what hums evenly
+    out: F32 = irfft(evenly, size, axis=1)[:, :count]
+    level = _between(unsteady, STEP, count)
+    for k, group in enumerate(quick, start=3):
+        bursts = _bursts(group, courses[group.burst], group.burst, count)
+        loud = _loud(group, louder[k - 2], level, bursts, ways, beside)
+        loud *= irfft(part(k, size // 2 + 1), size, axis=1)[:, :count]
+        out += loud
+    return out
 
 
-def _bursts(sway: F32, sd: float) -> F32:
-    """Log power of bursts. What half a second holds of them is always the same: that is for `unsteady` to say."""
-    log: F32 = np.float32(2 * sd) * sway
-    held = np.log(uniform_filter1d(np.exp(log[:, ::THIN]), STEP // THIN, axis=1))
-    log -= np.repeat(held, THIN, axis=1)[:, : log.shape[1]]
-    return log
+def _spectrum(
+    rng: np.random.Generator, power: Floats, roots: F32, size: int
+) -> tuple[NDArray[np.complex64], NDArray[np.intp]]:
+    """(leads, size // 2 + 1) of noise, see ``draw``; and where in it each band begins."""
+    low, share, bounds = _bins(size)
+    leads = power.shape[1]
+    spectrum = NORMAL[rng.integers(0, 2**16, (leads, 2 * low.size), np.uint16)].view(np.complex64)
+    for root, start, stop in zip(roots, bounds[:-1], bounds[1:], strict=True):
+        # Of complex numbers: how their sums are taken does not depend on threads and processors.
+        spectrum[:, start:stop] = root @ spectrum[:, start:stop]
+    log = (power.T * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)).astype(np.float32)
+    gain = np.take(np.diff(log, axis=1), low, axis=1)
+    gain *= share
+    gain += np.take(log, low, axis=1)
+    spectrum *= np.exp(gain, out=gain)
+    spectrum[:, 0] = 0.0
+    return spectrum, bounds
 
 
-def _sway(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
-    """(leads, count) standard normal, on a new course every ``step`` samples; half of the variance is all leads'."""
-    steps = rng.standard_normal((leads + 1, count // step + 2), dtype=np.float32)
-    steps = np.float32(np.sqrt(0.5)) * (steps[:1] + steps[1:])
+def _loud(
+    group: _Group, louder: F32, unsteady: F32, bursts: tuple[F32, F32], ways: tuple[Array, Array], beside: F32
+) -> F32:
+    """(leads, samples) factors of a group's noise. Where ``beside`` is 1 their mean square is: there the mean power is
+    what ``power`` says. Takes ``bursts`` for its own."""
+    to_wave, to_stroke = ways
+    at_rest, in_waves = bursts
+    log = unsteady + at_rest
+    log += louder[1] * to_stroke
+    log -= np.minimum(to_stroke, 1) * in_waves  # strokes come in no bursts
+    in_waves -= at_rest
+    in_waves += louder[0]
+    in_waves *= to_wave
+    log += in_waves
+    loud: F32 = np.exp(log, out=log)
+    if group.smooth > 1:
+        loud = np.sqrt(uniform_filter1d(loud**2, group.smooth // THIN, axis=1))
+    if (count := beside.sum()) > 0:
+        loud *= np.sqrt(count / ((loud * loud) @ beside))[:, None]
+    return loud
+
+
+def _bursts(group: _Group, course: F32, step: int, count: int) -> tuple[F32, F32]:
+    """(leads, count) logs of how loud bursts are at rest and in waves. What half a second holds of them is always the
+    same: that is for `unsteady` to say."""
+
+    finer = np.repeat(course, 2, axis=1)[:, :-1]  # bursts may be loudest between two points
+    finer[:, 1::2] = np.float32(np.sqrt(0.5)) * (course[:, 1:] + course[:, :-1])
+
+    def bursts(sd: np.float32) -> F32:
+        power = uniform_filter1d(np.exp(2 * sd * finer), round(2 * STEP / group.burst), axis=1)[:, ::2]
+        return _between(sd * course, step, count, -0.5 * np.log(power))
+
+    at_rest = bursts(np.float32(group.rest))
+    return at_rest, at_rest if group.wave == group.rest else bursts(np.float32(group.wave))
+
+
+def _course(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
+    """(leads, points) standard normal, one every ``step`` of ``count`` samples; half of the variance is all leads'."""
+    points = rng.standard_normal((leads + 1, count // step + 2), dtype=np.float32)
+    return np.asarray(np.float32(np.sqrt(0.5)) * (points[:1] + points[1:]))
+
+
+def _between(course: F32, step: int, count: int, level: F32 | None = None) -> F32:
+    """(leads, count) of a course (leads, points), everywhere of the variance that it has at its points; ``level``
+    (leads, points), if there is one, is added as it is."""
     share = np.arange(step, dtype=np.float32) / np.float32(step)
-    size: F32 = np.sqrt(share**2 + (1 - share) ** 2)
-    between: F32 = steps[:, :-1, None] * ((1 - share) / size) + steps[:, 1:, None] * (share / size)
-    return between.reshape(leads, -1)[:, :count]
+    ramps = np.stack([1 - share, share])
+    weights = ramps / np.sqrt((ramps**2).sum(axis=0))
+    parts = [course] if level is None else [course, level]
+    ends = np.empty((course.shape[0], course.shape[1] - 1, 2 * len(parts)), np.float32)
+    for k, part in enumerate(parts):
+        ends[..., 2 * k], ends[..., 2 * k + 1] = part[:, :-1], part[:, 1:]
+    between: F32 = ends @ (weights if level is None else np.concatenate([weights, ramps]))
+    return between.reshape(len(course), -1)[:, :count]
 
 
 @lru_cache(maxsize=8)
-def _bins(size: int) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:
+def _bins(size: int) -> tuple[NDArray[np.intp], F32, NDArray[np.intp]]:
     """Of each frequency: the band centre below it, how far it is to the next one; and where each band begins."""
     f = np.arange(size // 2 + 1) * FS / size
     at = np.interp(np.log(np.maximum(f, 0.05)), np.log(CENTRES), np.arange(COUNT, dtype=np.float64))
     low = np.minimum(at.astype(np.intp), COUNT - 2)
     band = np.clip(np.searchsorted(BANDS, f, side="right") - 1, 0, COUNT - 1)
-    return low, at - low, np.searchsorted(band, np.arange(COUNT + 1))
+    return low, (at - low).astype(np.float32), np.searchsorted(band, np.arange(COUNT + 1))
