@@ -15,7 +15,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ from ecg_image_kit.errors import UsageError
 
 from . import rhythm, texture
 from .condition import CLASSES, LEADS8, Condition, Span
-from .density import SCORES, Density, from_normal
+from .density import OF_MEMBERS, SCORES, Density, from_normal
 from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -43,7 +43,7 @@ CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
 AT_ONCE = 64  # rows that are drawn together, if one is enough for an ECG
 TRIES = 20  # to draw so many, until there is one
 ADULT = (18.0, 95.0)  # years, of whom the training records were
-DENSITY = ("shares", "hidden", "start", "out", "offset", "linear", "level")
+DENSITY = tuple(field.name for field in fields(Density))
 # The first columns of a row; then how much fine detail P, QRS and ST-T have (log of its part of their rms), and the
 # principal components of these and of the texture.
 NAMES = (
@@ -118,7 +118,7 @@ class Beats:
                 f"weights of 'beats' have hidden layers of shape {a['hidden'].shape}; expected rows of {d} numbers. "
                 "Fit again."
             )
-        if len(members := {len(a[key]) for key in DENSITY[1:]}) > 1:
+        if len(members := {len(a[key]) for key in OF_MEMBERS}) > 1:
             raise UsageError(
                 f"weights of 'beats' are of {sorted(members)} members; expected as many of each. Fit again."
             )
@@ -281,23 +281,21 @@ class Beats:
         row[: len(NAMES)] += a["calibration"][: len(NAMES)]
         of = dict(zip(NAMES, row[: len(NAMES)], strict=True))
         minor = from_normal(rng.standard_normal(sum(MINOR.values())), a["minor_quantiles"], self._plain)
-        parts: dict[str, Floats] = {}
+        shapes: list[Floats] = []
         at, more = FIRST, 0
-        for part in PARTS:
+        for k, part in enumerate(PARTS):
             basis, count = a[f"{part}_basis"], MAIN[part]
             main = (a[f"{part}_mean"] + row[at : at + count] @ basis[:count]).reshape(-1, len(LEADS8))
             fine = (minor[more : more + MINOR[part]] @ basis[count:]).reshape(-1, len(LEADS8))
             if part == "texture":
-                parts[part] = main + fine
+                power = main + fine
             else:
-                parts[part] = detailed(main, fine, math.exp(row[len(NAMES) + len(parts)]) - LEAST_DETAIL)
+                x = detailed(main, fine, math.exp(row[len(NAMES) + k]) - LEAST_DETAIL)
+                # A combination of components hardly ever has the size that it should have.
+                size = math.sqrt(max(float(np.exp(2 * of[f"log {part} size"])) - FLOORS[k] ** 2, 0.0))
+                shapes.append(x.T * (size / max(_rms(x), 1e-6)))
             at, more = at + count, more + MINOR[part]
-        power = parts.pop("texture")
-        for (part, x), floor in zip(parts.items(), FLOORS, strict=True):
-            # A combination of components hardly ever has the size that it should have.
-            size = math.sqrt(max(float(np.exp(2 * of[f"log {part} size"])) - floor**2, 0.0))
-            x *= size / max(_rms(x), 1e-6)
-        shape = join([x.T for x in parts.values()])
+        shape = join(shapes)
         if kind > 0:
             shape = without_p(shape)
         intervals = np.exp(np.array([of["log p"], of["log q"], of["log r"], of["log t"]]))

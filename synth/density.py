@@ -9,7 +9,7 @@ that neither had seen. What is drawn lies between the records, not on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -148,6 +148,8 @@ class Density:
         return quantiles(np.concatenate([self.draw(rng.spawn(250), 1)[0][:, 0] for _ in range(-(-n // 250))]))
 
 
+OF_MEMBERS = tuple(field.name for field in fields(Density) if field.name != "shares")  # what each has of its own
+
 Parameters: TypeAlias = dict[str, NDArray[np.float32]]
 
 
@@ -167,10 +169,8 @@ def fit_density(
         )
         for k, own in enumerate(rng.spawn(members))
     ]  # fmt: skip
-    return Density(one_by_one[0].shares, **{
-        key: np.concatenate([getattr(one, key) for one in one_by_one])
-        for key in ("hidden", "start", "out", "offset", "linear", "level")
-    })  # fmt: skip
+    together = {key: np.concatenate([getattr(one, key) for one in one_by_one]) for key in OF_MEMBERS}
+    return Density(one_by_one[0].shares, **together)
 
 
 def _fit_member(

@@ -284,7 +284,6 @@ def _loud(
 def _bursts(group: _Group, course: F32, step: int, count: int) -> tuple[F32, F32]:
     """(leads, count) logs of how loud bursts are at rest and in waves. What half a second holds of them is always the
     same: that is for `unsteady` to say."""
-
     finer = np.repeat(course, 2, axis=1)[:, :-1]  # bursts may be loudest between two points
     finer[:, 1::2] = np.float32(np.sqrt(0.5)) * (course[:, 1:] + course[:, :-1])
 
