@@ -239,23 +239,23 @@ def _best(total: D, band: I64) -> tuple[D, float]:
         total: (rows + 1, columns) running sums of the pixels' worth down each column.
         band: (2, columns + 1) first row it may pass at each side, and the one after the last.
     """
-    size, columns = total.shape[0] - 1, total.shape[1]
-    index = np.arange(size)
-    back = np.empty((columns, size), np.int32)
-    value = np.where((index >= band[0, 0]) & (index < band[1, 0]), 0.0, -1e9)
-    for c in range(columns):
-        down, up = value - total[:-1, c], (value + total[1:, c])[::-1]
-        most_down, most_up = np.maximum.accumulate(down), np.maximum.accumulate(up)
-        from_down = np.maximum.accumulate(np.where(down >= most_down, index, 0))
-        from_up = (size - 1 - np.maximum.accumulate(np.where(up >= most_up, index, 0)))[::-1]
-        a, b = most_down + total[1:, c], most_up[::-1] - total[:-1, c]
-        value, back[c] = np.maximum(a, b), np.where(a >= b, from_down, from_up)
-        value[: band[0, c + 1]] = value[band[1, c + 1] :] = -1e9
-    path = np.empty(columns + 1, np.int64)
-    path[-1] = int(np.argmax(value))
-    for c in range(columns - 1, -1, -1):
-        path[c] = back[c, path[c + 1]]
-    return path.astype(np.float64), float(value.max())
+    first, stop = int(band[0].min()), int(band[1].max())
+    sums, (low, high) = np.ascontiguousarray(total[first : stop + 1].T), band - first
+    value = np.full((len(sums) + 1, stop - first), -1e9)
+    value[0, low[0] : high[0]] = 0.0
+    for c, column in enumerate(sums):
+        above, below, passed = column[:-1], column[1:], slice(low[c + 1], high[c + 1])
+        down = np.maximum.accumulate(value[c] - above) + below
+        up = np.maximum.accumulate((value[c] + below)[::-1])[::-1] - above
+        value[c + 1, passed] = np.maximum(down, up)[passed]
+    path = np.empty(len(value), np.int64)
+    path[-1] = y = int(np.argmax(value[-1]))
+    for c in range(len(sums) - 1, -1, -1):
+        above, below = sums[c, :-1], sums[c, 1:]
+        down, up = (value[c] - above)[y::-1], (value[c] + below)[y:]
+        a, b = int(np.argmax(down)), int(np.argmax(up))
+        path[c] = y = y - a if down[a] + below[y] >= up[b] - above[y] else y + b
+    return path.astype(np.float64) + first, float(value[-1].max())
 
 
 def _along(one: Curve, columns: slice, path: D) -> Curve:
