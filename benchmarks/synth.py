@@ -7,7 +7,7 @@ The last 300 records of PTB-XL are the real ones, which no model was trained on;
 Beside the models stand baselines: "real" are training records in place of the generated ones, the floor; "ecgsyn" is
 the toolbox's dynamical model; "jittered" are training records, a little stretched, shifted and scaled, which look right
 and must fail privacy. Models that can be asked for a class also make NORM ECGs, whose share of normal ones is compared
-with that of held-out records labelled NORM alone.
+with that of held-out records labelled NORM alone; if fewer than 20 are labelled, of all such records.
 
 How fast they are made is in synth_speed.py. Exit status: 0 all targets met by every model that is asked for, 1 some
 missed, 2 wrong request.
@@ -35,6 +35,7 @@ from synth.generate import generate, load_model, shipped  # noqa: E402
 from synth.scores import Estimate, bootstrap  # noqa: E402
 
 HELD_OUT = 300
+LABELLED = 20  # records of a class, at least, whose share is worth a figure
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def quality(models: list[str], root: str | None, n: int, seed: int, baselines: b
         reports[name] = compare(real, fake, train, seed, name)
         if name in models and "label" in load_model(name).conditions:
             asked = list(generate(max(200, n // 4), model=name, seed=seed + 1, condition=Condition(label="NORM")))
-            norm[name] = _norm_ratio(real, _timed(f"{name}, NORM", asked), seed)
+            norm[name] = _norm_ratio((real, train), _timed(f"{name}, NORM", asked), seed)
         if out:
             reports[name].save(Path(out) / Path(name).stem)
     table = list(_rows(reports, norm))
@@ -172,10 +173,14 @@ def _timed(name: str, records: Sequence[Record]) -> Described:
     return described
 
 
-def _norm_ratio(real: Described, asked: Described, seed: int) -> Estimate:
-    """Share of those asked to be NORM that are normal by rules, over that of held-out records labelled NORM alone."""
-    labelled = real.normal[[classes == {"NORM"} for classes in real.classes]]
-    if len(labelled) < 20:
+def _norm_ratio(real: Sequence[Described], asked: Described, seed: int) -> Estimate:
+    """Share of those asked to be NORM that are normal by rules, over that of records labelled NORM alone: of those held
+    out, which are the first of ``real``, if they are enough; else of all."""
+    normal = [r.normal[[classes == {"NORM"} for classes in r.classes]] for r in real]
+    labelled = normal[0] if len(normal[0]) >= LABELLED else np.concatenate(normal)
+    print(f"real NORM: {len(normal[0])} held out ({normal[0].sum()} normal), {sum(map(len, normal))} in all, "
+          f"{labelled.mean():.3f} of {len(labelled)} normal", file=sys.stderr, flush=True)  # fmt: skip
+    if len(labelled) < LABELLED:
         return Estimate(float("nan"))
     rng = np.random.default_rng(seed)
     return bootstrap(lambda a, b: float(a.mean() / max(b.mean(), 1e-9)), (asked.normal, labelled), rng)

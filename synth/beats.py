@@ -5,7 +5,7 @@ principal components for P, QRS and ST-T and how much fine detail these have bes
 texture around them (synth.texture). All of that is one row of numbers; ``synth.fit_beats`` learns their joint density
 (synth.density) from real records, and how likely each label, sex and age are for such a row. A condition is then
 fulfilled as Bayes' rule says: rows are drawn from the density, given the heart rate, and one of many is chosen by its
-probability of label, sex and age.
+probability of label, sex and age. What recorders do to an ECG is done last (synth.recorder).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scipy.special import ndtr, ndtri
 
 from ecg_image_kit.errors import UsageError
 
-from . import rhythm, texture
+from . import recorder, rhythm, texture
 from .condition import CLASSES, LEADS8, Condition, Span
 from .density import OF_MEMBERS, SCORES, Density, from_normal
 from .morphology import PIECES, SAMPLES, clock, join, lay, without_p
@@ -35,8 +35,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Array: TypeAlias = NDArray[Any]
 
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
-FORMAT = 5  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
-# 3: noise was as loud all over a wave; 4: the density had one member, shapes had no fine detail
+FORMAT = 6  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
+# 3: noise was as loud all over a wave; 4: the density had one member, shapes had no fine detail; 5: no recorder
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
@@ -86,7 +86,8 @@ class Traits:
 
 
 class Beats:
-    """A Generator (see synth.condition). Fast; the same bytes on processors with AVX2, others may differ by 0.25 uV.
+    """A Generator (see synth.condition). Fast; the same bytes on processors with AVX2, others may differ by 0.25 uV, or
+    by the recorder's tolerance in a piece that is hardly straight.
 
     Args:
         arrays: as ``synth.fit_beats`` writes them.
@@ -103,8 +104,8 @@ class Beats:
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: str = "") -> None:
         expected = {
-            "format", "quantiles", "scores", "minor_quantiles", *DENSITY, "calibration", "textures", "coupling",
-            "label", "sex", "age", "ectopic_mean", "ectopic_basis", "ectopic_sd", "columns",
+            "format", "quantiles", "scores", "minor_quantiles", *DENSITY, "calibration", "textures", "tolerance",
+            "coupling", "label", "sex", "age", "ectopic_mean", "ectopic_basis", "ectopic_sd", "columns",
             *(f"{part}_{what}" for part in PARTS for what in ("mean", "basis")),
         }  # fmt: skip
         if missing := sorted(expected - set(arrays)):
@@ -329,7 +330,7 @@ class Beats:
         phase = texture.phases(r, kinds, traits.intervals, ECTOPIC_QRS, count)
         mv = lay(shapes, times, r, self.fs, count)
         mv += texture.draw(rng, traits.texture, self._a["textures"], phase, mv)
-        return mv
+        return recorder.straightened(mv, float(self._a["tolerance"]))
 
 
 def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Array, Floats]:

@@ -36,7 +36,7 @@ from ecg_image_kit.errors import EcgError, RecordError, UsageError
 from ecg_image_kit.record import Record, atomic_write
 from ecg_image_kit.sources.parts import open_part
 
-from . import rhythm, texture
+from . import recorder, rhythm, texture
 from .beats import (
     DENSITY,
     ECTOPIC_SPAN,
@@ -88,6 +88,7 @@ class Example:
     shape: Floats
     power: Floats
     likeness: Floats
+    straight: float
     ectopic: Floats | None
     coupling: float
     classes: frozenset[str]
@@ -162,6 +163,7 @@ def describe(record: Record) -> Example:
     sex, age = record.meta.get("sex"), record.meta.get("age")
     return Example(
         row, 0 if has_p else 1 if irregular else 2, shape, left.power, likeness,
+        recorder.straightness(mv),
         np.median(true_ectopic, axis=0) if true_ectopic else None,
         float(np.median(couplings)) if couplings else np.nan,
         classes_of(record.meta),
@@ -301,28 +303,33 @@ def fit(
     arrays["label"] = _fit_labels(features, [e.classes for e in examples]).astype(np.float32)
     arrays["sex"] = _fit_sex(features, np.array([e.female for e in examples])).astype(np.float32)
     arrays["age"] = _fit_age(features, np.array([e.age for e in examples])).astype(np.float32)
-    arrays["calibration"] = calibrate(arrays, rng, draws)
+    straight = float(np.median([e.straight for e in examples]))
+    arrays["calibration"], arrays["tolerance"] = calibrate(arrays, straight, rng, draws)
     return arrays
 
 
 def calibrate(
-    arrays: Mapping[str, NDArray[Any]], rng: np.random.Generator, count: int = 300, rounds: int = 3
-) -> Floats:
+    arrays: Mapping[str, NDArray[Any]], straight: float, rng: np.random.Generator, count: int = 300, rounds: int = 3
+) -> tuple[Floats, Floats]:
     """(names + bands,) to add to the first numbers of a row and to the texture's bands, so that what is drawn, once
-    described as a record is, is in the median what was meant.
+    described as a record is, is in the median what was meant; and the recorder's tolerance, mV, so that it is as
+    ``straight`` as records are.
 
     A Gaussian density lets small parts of many components add up to a little movement where QRS should have ended, and
     of each number's spread a part is noise of its measurement, which comes again.
     """
     fixed = [NAMES.index(name) for name in UNCALIBRATED]
     seeds = rng.integers(2**63, size=count)
-    shift = np.zeros(len(NAMES) + texture.COUNT)
+    shift, tolerance = np.zeros(len(NAMES) + texture.COUNT), 0.0
     for _ in range(rounds):
-        model = Beats({**arrays, "calibration": shift})
+        model = Beats({**arrays, "calibration": shift, "tolerance": np.zeros(())})
+        rngs = [np.random.default_rng(s) for s in seeds]
+        drawn = [(mv, traits) for mv, traits, _ in model._draw(rngs, Condition(), round(LONGEST * FS))]
+        tolerance = recorder.tolerance_for(straight, [mv for mv, _ in drawn])
         errors = []
-        for mv, traits, _ in model._draw([np.random.default_rng(s) for s in seeds], Condition(), round(LONGEST * FS)):
+        for mv, traits in drawn:
             try:
-                found = describe(Record(LEADS8, mv, FS, "drawn"))
+                found = describe(Record(LEADS8, recorder.straightened(mv, tolerance), FS, "drawn"))
             except EcgError:
                 continue
             errors.append(np.concatenate([found.row, found.power.mean(axis=1)]) - traits.meant)
@@ -335,7 +342,7 @@ def calibrate(
         step = np.nanmedian(np.array(errors), axis=0)
         step[fixed] = 0.0
         shift -= step
-    return shift
+    return shift, np.array(tolerance)
 
 
 def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:

@@ -17,7 +17,7 @@ from scipy.signal import butter, sosfiltfilt
 from ecg_image_kit import Record
 from ecg_image_kit.errors import RecordError, UsageError
 from ecg_image_kit.sources.ecgsyn import Ecgsyn
-from synth import density, morphology, rhythm, texture
+from synth import density, morphology, recorder, rhythm, texture
 from synth.beats import ECTOPIC_SPAN, FIRST, FORMAT, NAMES, WEIGHTS, Beats, detailed
 from synth.condition import CLASSES, LEADS8, Condition
 from synth.delineate import delineate, try_delineate
@@ -203,6 +203,44 @@ def test_beats_are_laid_as_one_by_one():
             expected += rises * (1 - falls) * np.array(one)
         laid = morphology.lay(shapes, times, r, 500.0, count)
         np.testing.assert_allclose(laid, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [10, 17, 1000, 1007])
+def test_a_recorder_keeps_straight_lines_where_they_are_near_enough(count):
+    rng = np.random.default_rng(4)
+    calm = 2e-4 * np.cumsum(rng.standard_normal((3, count)), axis=1)
+    mv = (calm + 0.5 * (np.arange(count) % 200 == 150)).astype(np.float32)
+    kept = recorder.straightened(mv, 0.004)
+    assert kept.shape == mv.shape and kept.dtype == mv.dtype
+    assert np.abs(kept - mv).max() <= 0.004 * (1 + 1e-4)
+    assert np.array_equal(recorder.straightened(mv, 0.0), mv)
+    if count < 17:
+        return  # no room for the longest piece: nothing is changed
+    # Independently: what a piece of 16 samples makes of its samples is a line, if any piece was kept there as one.
+    bends = np.abs(np.diff(kept.astype(np.float64), 2, axis=1)) > 1e-6
+    assert bends.mean() < 0.3 < (np.abs(np.diff(mv.astype(np.float64), 2, axis=1)) > 1e-6).mean()
+    assert kept[:, 150::200] == pytest.approx(mv[:, 150::200], abs=1e-6)  # spikes are no lines
+
+
+def test_a_long_straight_piece_is_found_by_its_halves():
+    """A slope of 16 samples with a bulge of 3 uV in its middle: one line within 4 uV, two or four within less."""
+    at = np.arange(33.0)
+    mv = np.tile(0.01 * at + 0.003 * np.interp(at, [0, 8, 16], [0, 1, 0]), (2, 1))
+
+    def nodes(tolerance):
+        return np.flatnonzero(np.abs(np.diff(recorder.straightened(mv, tolerance)[0], 2)) > 1e-9) + 1
+
+    assert nodes(0.004).size == 0 and nodes(0.002).tolist() == nodes(0.0).tolist() == [8, 16]
+
+
+def test_the_tolerance_is_what_makes_drawn_signals_as_straight_as_records():
+    rng = np.random.default_rng(5)
+    drawn = [0.004 * rng.standard_normal((8, 2000)) for _ in range(5)]
+    assert recorder.tolerance_for(0.0, drawn) == 0.0
+    share = float(np.median([recorder.straightness(recorder.straightened(mv, 0.006)) for mv in drawn]))
+    assert recorder.tolerance_for(share, drawn) == pytest.approx(0.006, abs=2e-4)
+    assert recorder.tolerance_for(1.0, drawn) == recorder.MOST
+    assert recorder.straightness(np.outer(np.ones(2), np.arange(50))) == 1.0
 
 
 @pytest.mark.parametrize("irregular", [False, True])
