@@ -102,10 +102,14 @@ def refitted(
     cap: float = 0.0,
 ) -> list[refine.Fit]:  # fmt: skip
     """The fits, made again where a curve is another ``after`` than ``before``, and some ms beyond."""
-    if all(a is b for a, b in zip(before, after, strict=True)):
+    others = [k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a is not b]
+    if not others:
         return fits
-    again, _ = fit_curves(ink, after, pen, px_per_mv, cap)
-    return [_where_changed(*each) for each in zip(before, after, fits, again, strict=True)]
+    again, _ = fit_curves(ink, [after[k] for k in others], pen, px_per_mv, cap)
+    out = list(fits)
+    for k, fit in zip(others, again, strict=True):
+        out[k] = _where_changed(before[k], after[k], fits[k], fit)
+    return out
 
 
 def _where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
