@@ -178,10 +178,10 @@ def _norm_ratio(real: Sequence[Described], asked: Described, seed: int) -> Estim
     out, which are the first of ``real``, if they are enough; else of all."""
     normal = [r.normal[[classes == {"NORM"} for classes in r.classes]] for r in real]
     labelled = normal[0] if len(normal[0]) >= LABELLED else np.concatenate(normal)
-    print(f"real NORM: {len(normal[0])} held out ({normal[0].sum()} normal), {sum(map(len, normal))} in all, "
-          f"{labelled.mean():.3f} of {len(labelled)} normal", file=sys.stderr, flush=True)  # fmt: skip
     if len(labelled) < LABELLED:
         return Estimate(float("nan"))
+    print(f"real NORM: {len(normal[0])} held out ({normal[0].sum()} normal), {sum(map(len, normal))} in all, "
+          f"{labelled.mean():.3f} of {len(labelled)} normal", file=sys.stderr, flush=True)  # fmt: skip
     rng = np.random.default_rng(seed)
     return bootstrap(lambda a, b: float(a.mean() / max(b.mean(), 1e-9)), (asked.normal, labelled), rng)
 

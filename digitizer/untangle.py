@@ -203,6 +203,8 @@ def _led(
     ends = one.x0, one.x0 + one.step * (one.y.size - 1)
     free = np.array([columns.start - 0.5 <= ends[0] + 1, columns.stop - 0.5 >= ends[1] - 1])
     band = np.stack([np.floor(before) - 1, np.ceil(before) + 2]).clip(0, len(own)).astype(np.int64)
+    if (band[0] >= band[1]).any():  # it runs beside the image
+        return before + top, 0.0
     now = _best(total, band)[1]
     band[0, 1:-1], band[1, 1:-1] = 0, len(own)
     # Where a strip begins or ends a ruled line may stand, which is no beat.
@@ -237,7 +239,7 @@ def _best(total: D, band: I64) -> tuple[D, float]:
 
     Args:
         total: (rows + 1, columns) running sums of the pixels' worth down each column.
-        band: (2, columns + 1) first row it may pass at each side, and the one after the last.
+        band: (2, columns + 1) first row it may pass at each side, and the one after the last; at least one everywhere.
     """
     first, stop = int(band[0].min()), int(band[1].max())
     sums, (low, high) = np.ascontiguousarray(total[first : stop + 1].T), band - first

@@ -86,8 +86,7 @@ class Traits:
 
 
 class Beats:
-    """A Generator (see synth.condition). Fast; the same bytes on processors with AVX2, others may differ by 0.25 uV, or
-    by the recorder's tolerance in a piece that is hardly straight.
+    """A Generator (see synth.condition). Fast; the same bytes on processors with AVX2, others may differ by 0.25 uV.
 
     Args:
         arrays: as ``synth.fit_beats`` writes them.
@@ -108,10 +107,10 @@ class Beats:
             "coupling", "label", "sex", "age", "ectopic_mean", "ectopic_basis", "ectopic_sd", "columns",
             *(f"{part}_{what}" for part in PARTS for what in ("mean", "basis")),
         }  # fmt: skip
+        if "format" in arrays and int(arrays["format"]) != FORMAT:
+            raise UsageError(f"weights of 'beats' are of format {int(arrays['format'])}; expected {FORMAT}. Fit again.")
         if missing := sorted(expected - set(arrays)):
             raise UsageError(f"weights of 'beats' lack {', '.join(missing)}; expected what synth.fit_beats writes.")
-        if int(arrays["format"]) != FORMAT:
-            raise UsageError(f"weights of 'beats' are of format {int(arrays['format'])}; expected {FORMAT}. Fit again.")
         a = {key: np.asarray(value, np.float64) for key, value in arrays.items() if value.dtype.kind in "fi"}
         d = FIRST + sum(MAIN.values())
         if a["hidden"].shape[1:-1] != (d,) or a["quantiles"].shape != (SCORES.size, d):
@@ -330,7 +329,7 @@ class Beats:
         phase = texture.phases(r, kinds, traits.intervals, ECTOPIC_QRS, count)
         mv = lay(shapes, times, r, self.fs, count)
         mv += texture.draw(rng, traits.texture, self._a["textures"], phase, mv)
-        return recorder.straightened(mv, float(self._a["tolerance"]))
+        return recorder.cleaned(mv, float(self._a["tolerance"]))
 
 
 def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Array, Floats]:

@@ -163,7 +163,7 @@ def describe(record: Record) -> Example:
     sex, age = record.meta.get("sex"), record.meta.get("age")
     return Example(
         row, 0 if has_p else 1 if irregular else 2, shape, left.power, likeness,
-        recorder.straightness(mv),
+        recorder.straightness(mv) if record.fs == FS else np.nan,
         np.median(true_ectopic, axis=0) if true_ectopic else None,
         float(np.median(couplings)) if couplings else np.nan,
         classes_of(record.meta),
@@ -303,7 +303,8 @@ def fit(
     arrays["label"] = _fit_labels(features, [e.classes for e in examples]).astype(np.float32)
     arrays["sex"] = _fit_sex(features, np.array([e.female for e in examples])).astype(np.float32)
     arrays["age"] = _fit_age(features, np.array([e.age for e in examples])).astype(np.float32)
-    straight = float(np.median([e.straight for e in examples]))
+    known = [e.straight for e in examples if np.isfinite(e.straight)]
+    straight = float(np.median(known)) if known else 0.0
     arrays["calibration"], arrays["tolerance"] = calibrate(arrays, straight, rng, draws)
     return arrays
 
@@ -329,7 +330,7 @@ def calibrate(
         errors = []
         for mv, traits in drawn:
             try:
-                found = describe(Record(LEADS8, recorder.straightened(mv, tolerance), FS, "drawn"))
+                found = describe(Record(LEADS8, recorder.cleaned(mv, tolerance), FS, "drawn"))
             except EcgError:
                 continue
             errors.append(np.concatenate([found.row, found.power.mean(axis=1)]) - traits.meant)

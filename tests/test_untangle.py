@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from digitizer.curves import Curve, curve, grown, looked, windows_of
 from digitizer.segment import Ink
-from digitizer.untangle import mended, untangle
+from digitizer.untangle import _led, mended, untangle
 from ecg_image_kit import raster
 
 D = NDArray[np.float64]
@@ -148,3 +148,10 @@ def test_pixels_of_another_row_count_for_nothing() -> None:
             on_other = np.abs(rows - level) < 1
             assert on_other.any() and (window.weight[on_other] == 0).all()
     assert (first.weight > 0).mean() > 0.9
+
+
+def test_a_row_beside_the_image_is_led_nowhere() -> None:
+    """Its heights at the columns' sides all lie beyond the last row of pixels."""
+    below = curve(0, 405.0, 10.0, STEP, np.full(N, 405.0), np.ones(N, bool), 10)
+    path, gain = _led(np.full((400, 500), -0.4), [below], 0, slice(100, 140), slice(300, 340), PEN, K, K)
+    assert gain == 0.0 and np.abs(path - 405.0).max() < 1e-9
