@@ -152,7 +152,7 @@ def quality(models: list[str], root: str | None, n: int, seed: int, baselines: b
         reports[name] = compare(real, fake, train, seed, name)
         if name in models and "label" in load_model(name).conditions:
             asked = list(generate(max(200, n // 4), model=name, seed=seed + 1, condition=Condition(label="NORM")))
-            norm[name] = _norm_ratio((real, train), _timed(f"{name}, NORM", asked), seed)
+            norm[name] = _norm_ratio(real, train, _timed(f"{name}, NORM", asked), seed)
         if out:
             reports[name].save(Path(out) / Path(name).stem)
     table = list(_rows(reports, norm))
@@ -173,14 +173,14 @@ def _timed(name: str, records: Sequence[Record]) -> Described:
     return described
 
 
-def _norm_ratio(real: Sequence[Described], asked: Described, seed: int) -> Estimate:
-    """Share of those asked to be NORM that are normal by rules, over that of records labelled NORM alone: of those held
-    out, which are the first of ``real``, if they are enough; else of all."""
-    normal = [r.normal[[classes == {"NORM"} for classes in r.classes]] for r in real]
-    labelled = normal[0] if len(normal[0]) >= LABELLED else np.concatenate(normal)
+def _norm_ratio(held: Described, trained: Described, asked: Described, seed: int) -> Estimate:
+    """Share of those asked to be NORM that are normal by rules, over that of real records labelled NORM alone: of those
+    held out, if they are enough; else of all."""
+    own, others = (r.normal[[classes == {"NORM"} for classes in r.classes]] for r in (held, trained))
+    labelled = own if len(own) >= LABELLED else np.concatenate([own, others])
     if len(labelled) < LABELLED:
         return Estimate(float("nan"))
-    print(f"real NORM: {len(normal[0])} held out ({normal[0].sum()} normal), {sum(map(len, normal))} in all, "
+    print(f"real NORM: {len(own)} held out ({own.sum()} normal), {len(own) + len(others)} in all, "
           f"{labelled.mean():.3f} of {len(labelled)} normal", file=sys.stderr, flush=True)  # fmt: skip
     rng = np.random.default_rng(seed)
     return bootstrap(lambda a, b: float(a.mean() / max(b.mean(), 1e-9)), (asked.normal, labelled), rng)

@@ -253,10 +253,9 @@ def _best(total: D, band: I64) -> tuple[D, float]:
     path = np.empty(len(value), np.int64)
     path[-1] = y = int(np.argmax(value[-1]))
     for c in range(len(sums) - 1, -1, -1):
-        above, below = sums[c, :-1], sums[c, 1:]
-        down, up = (value[c] - above)[y::-1], (value[c] + below)[y:]
+        down, up = (value[c, : y + 1] - sums[c, : y + 1])[::-1], value[c, y:] + sums[c, y + 1 :]
         a, b = int(np.argmax(down)), int(np.argmax(up))
-        path[c] = y = y - a if down[a] + below[y] >= up[b] - above[y] else y + b
+        path[c] = y = y - a if down[a] + sums[c, y + 1] >= up[b] - sums[c, y] else y + b
     return path.astype(np.float64) + first, float(value[-1].max())
 
 

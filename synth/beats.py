@@ -107,8 +107,8 @@ class Beats:
             "coupling", "label", "sex", "age", "ectopic_mean", "ectopic_basis", "ectopic_sd", "columns",
             *(f"{part}_{what}" for part in PARTS for what in ("mean", "basis")),
         }  # fmt: skip
-        if "format" in arrays and int(arrays["format"]) != FORMAT:
-            raise UsageError(f"weights of 'beats' are of format {int(arrays['format'])}; expected {FORMAT}. Fit again.")
+        if (found := int(arrays.get("format", FORMAT))) != FORMAT:
+            raise UsageError(f"weights of 'beats' are of format {found}; expected {FORMAT}. Fit again.")
         if missing := sorted(expected - set(arrays)):
             raise UsageError(f"weights of 'beats' lack {', '.join(missing)}; expected what synth.fit_beats writes.")
         a = {key: np.asarray(value, np.float64) for key, value in arrays.items() if value.dtype.kind in "fi"}
