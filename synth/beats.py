@@ -63,6 +63,7 @@ MAIN = {"p": 16, "qrs": 40, "t": 30, "texture": 24}  # components whose joint de
 MINOR = {"p": 40, "qrs": 40, "t": 60, "texture": 16}
 LEAST_DETAIL = 1e-3  # is added before the logarithm of its size is taken
 STEEP, FLAT = 9, 0.25  # samples over which a shape's steepness is taken; how much detail is where it is flat
+_INTERVALS = [NAMES.index(f"log {name}") for name in "pqrt"]
 ECTOPIC_SPAN = (-0.16, 0.56)  # s around R
 ECTOPIC_QRS = (-0.09, 0.11)
 ADAPTS = 0.2  # power of the interval before a beat that its ST-T follows: repolarisation adapts slowly
@@ -168,10 +169,11 @@ class Beats:
         for start in range(0, len(rngs), together):
             of_rows, of_rests = zip(*(rng.spawn(2) for rng in rngs[start : start + together]), strict=True)
             candidates = self._candidates(of_rows, condition.hr, n)
-            for of_row, of_rest, *rows in zip(of_rows, of_rests, *candidates, strict=True):
-                row, kind, meta = self._choose(of_row, rows, condition)
-                traits = self._traits(row, kind, of_rest, meta["hr"])
-                yield self._render(of_rest, traits, count), traits, meta
+            chosen = [self._choose(of, rows, condition) for of, *rows in zip(of_rows, *candidates, strict=True)]
+            rows, kinds, known = zip(*chosen, strict=True)
+            traits = self._traits(np.stack(rows), kinds, of_rests, [meta["hr"] for meta in known])
+            for rng, one, meta in zip(of_rests, traits, known, strict=True):
+                yield self._render(rng, one, count), one, meta
 
     # Choosing a row
 
@@ -274,47 +276,56 @@ class Beats:
 
     # From a row to a signal
 
-    def _traits(self, z: Floats, kind: int, rng: np.random.Generator, hr: float) -> Traits:
+    def _traits(
+        self, z: Floats, kinds: Sequence[int], rngs: Sequence[np.random.Generator], rates: Sequence[float]
+    ) -> list[Traits]:
+        """Of rows (ECGs, columns) of normal scores, the kind and the heart rate of each."""
         a = self._a
-        row = from_normal(z, a["quantiles"], a["scores"])
-        meant = row[: len(NAMES)].copy()
-        row[: len(NAMES)] += a["calibration"][: len(NAMES)]
-        of = dict(zip(NAMES, row[: len(NAMES)], strict=True))
-        minor = from_normal(rng.standard_normal(sum(MINOR.values())), a["minor_quantiles"], self._plain)
+        rows = from_normal(z, a["quantiles"], a["scores"])
+        meant = rows[:, : len(NAMES)].copy()
+        rows[:, : len(NAMES)] += a["calibration"][: len(NAMES)]
+        normal = np.stack([rng.standard_normal(sum(MINOR.values())) for rng in rngs])
+        minor = from_normal(normal, a["minor_quantiles"], self._plain)
         shapes: list[Floats] = []
         at, more = FIRST, 0
         for k, part in enumerate(PARTS):
             basis, count = a[f"{part}_basis"], MAIN[part]
-            main = (a[f"{part}_mean"] + row[at : at + count] @ basis[:count]).reshape(-1, len(LEADS8))
-            fine = (minor[more : more + MINOR[part]] @ basis[count:]).reshape(-1, len(LEADS8))
+            # Of each ECG on its own: how sums are taken does not depend on how many there are.
+            main = a[f"{part}_mean"] + np.matmul(rows[:, None, at : at + count], basis[:count])
+            fine = np.matmul(minor[:, None, more : more + MINOR[part]], basis[count:])
+            main, fine = (x.reshape(len(z), -1, len(LEADS8)) for x in (main, fine))
             if part == "texture":
                 power = main + fine
             else:
-                x = detailed(main, fine, math.exp(row[len(NAMES) + k]) - LEAST_DETAIL)
+                x = detailed(main, fine, np.exp(rows[:, len(NAMES) + k]) - LEAST_DETAIL)
                 # A combination of components hardly ever has the size that it should have.
-                size = math.sqrt(max(float(np.exp(2 * of[f"log {part} size"])) - FLOORS[k] ** 2, 0.0))
-                shapes.append(x.T * (size / max(_rms(x), 1e-6)))
+                log_size = rows[:, NAMES.index(f"log {part} size")]
+                size = np.sqrt(np.maximum(np.exp(2 * log_size) - FLOORS[k] ** 2, 0.0))
+                shapes.append(x.transpose(0, 2, 1) * (size / np.maximum(_rms(x), 1e-6))[:, None, None])
             at, more = at + count, more + MINOR[part]
         shape = join(shapes)
-        if kind > 0:
-            shape = without_p(shape)
-        intervals = np.exp(np.array([of["log p"], of["log q"], of["log r"], of["log t"]]))
-        rr = 60.0 / hr
-        # At rates that no training record had, ST-T goes on shortening with the cube root of RR (Fridericia).
-        intervals[3] *= min(1.0, rr / float(np.exp(of["log rr"]))) ** (1 / 3)
-        return Traits(
-            rhythm.Rhythm(rr, float(np.exp(of["log spread"])), of["chain"], of["ectopic"], of["early"]),
-            irregular=kind == 1,
-            intervals=intervals,
-            shape=shape.astype(np.float32),
-            gains=tuple(float(np.exp(of[f"log {which} gain"])) for which in ("qrs", "lead", "t")),  # type: ignore[arg-type]
-            texture=texture.Texture(
-                power + a["calibration"][len(NAMES) :, None],
-                max(of["unsteady"], 0.0),
-                row[len(NAMES) - 6 : len(NAMES)].reshape(2, 3),
-            ),
-            meant=np.concatenate([meant, power.mean(axis=1)]),
-        )
+        absent = np.array(kinds) > 0
+        shape[absent] = without_p(shape[absent])
+        power_meant = power.mean(axis=2)
+        power += a["calibration"][len(NAMES) :, None]
+        shape = shape.astype(np.float32)
+        out = []
+        for k, (row, kind) in enumerate(zip(rows[:, : len(NAMES)], kinds, strict=True)):
+            of = dict(zip(NAMES, row.tolist(), strict=True))
+            intervals = np.exp(row[_INTERVALS])
+            rr = 60.0 / rates[k]
+            # At rates that no training record had, ST-T goes on shortening with the cube root of RR (Fridericia).
+            intervals[3] *= min(1.0, rr / math.exp(of["log rr"])) ** (1 / 3)
+            out.append(Traits(
+                rhythm.Rhythm(rr, math.exp(of["log spread"]), of["chain"], of["ectopic"], of["early"]),
+                irregular=kind == 1,
+                intervals=intervals,
+                shape=shape[k],
+                gains=(math.exp(of["log qrs gain"]), math.exp(of["log lead gain"]), math.exp(of["log t gain"])),
+                texture=texture.Texture(power[k], max(of["unsteady"], 0.0), row[-6:].reshape(2, 3)),
+                meant=np.concatenate([meant[k], power_meant[k]]),
+            ))  # fmt: skip
+        return out
 
     def _render(self, rng: np.random.Generator, traits: Traits, count: int) -> Array:
         seconds = count / self.fs
@@ -365,20 +376,26 @@ def sized(shape: Array, qrs: Floats, t: Floats) -> Array:
     return gain
 
 
-def detailed(shape: Floats, detail: Floats, size: float) -> Floats:
-    """(samples, leads) of a shape with detail of that rms, most of which is found where the shape is steep."""
-    steep = uniform_filter1d(np.abs(np.gradient(shape, axis=0)), STEEP, axis=0)
-    detail = detail * (steep + FLAT * steep.mean())
-    return np.asarray(shape + detail * (size / max(_rms(detail), 1e-9)))
+def detailed(shape: Floats, detail: Floats, size: Floats) -> Floats:
+    """(ECGs, samples, leads) of shapes with detail of that rms (ECGs,), most of which is found where a shape is
+    steep."""
+    step = shape[:, 1:] - shape[:, :-1]
+    slope = np.concatenate([2 * step[:, :1], step[:, 1:] + step[:, :-1], 2 * step[:, -1:]], axis=1)
+    steep = uniform_filter1d(np.abs(slope), STEEP, axis=1)
+    detail = detail * (steep + FLAT * steep.mean(axis=(1, 2), keepdims=True))
+    return np.asarray(shape + detail * (size / np.maximum(_rms(detail), 1e-9))[:, None, None])
 
 
-def _rms(x: Floats) -> float:
-    return math.sqrt(float(np.vdot(x, x)) / x.size)
+def _rms(x: Floats) -> Floats:
+    """(ECGs,) of (ECGs, samples, leads)."""
+    return np.asarray(np.sqrt(np.mean(x**2, axis=(1, 2))))
 
 
 def clocks(intervals: Floats, r: Floats) -> Floats:
     """(beats, SAMPLES) s relative to R: ST-T of each follows the interval before it a little."""
-    rr = np.diff(r, prepend=r[0] - (np.diff(r).mean() if r.size > 1 else 0.8))
+    rr = np.empty(r.size)
+    rr[1:] = r[1:] - r[:-1]
+    rr[0] = (r[-1] - r[0]) / (r.size - 1) if r.size > 1 else 0.8
     each = np.tile(intervals, (r.size, 1))
     each[:, 3] *= np.clip((rr / rr.mean()) ** ADAPTS, 0.85, 1.15)
     return clock(each)

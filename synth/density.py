@@ -9,7 +9,7 @@ that neither had seen. What is drawn lies between the records, not on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -44,10 +44,11 @@ def to_normal(x: Floats, rng: np.random.Generator) -> Floats:
 
 
 def from_normal(z: Floats, table: Floats, scores: Floats) -> Floats:
-    """(columns,) values of normal scores (columns,): ``table`` and ``scores``, both (len(SCORES), columns), say which
-    score stands for which quantile. Between them it is linear, beyond them what the last is."""
-    column = np.arange(z.size)
-    low = np.clip((scores <= z).sum(axis=0, dtype=np.int8) - 1, 0, len(scores) - 2)  # in so few bits it is fast
+    """(..., columns) values of normal scores (..., columns): ``table`` and ``scores``, both (len(SCORES), columns), say
+    which score stands for which quantile. Between them it is linear, beyond them what the last is."""
+    column = np.arange(z.shape[-1])
+    low = (scores <= z[..., None, :]).sum(axis=-2, dtype=np.int8) - 1  # in so few bits it is fast
+    low = np.minimum(np.maximum(low, 0), len(scores) - 2)
     a, b = scores[low, column], scores[low + 1, column]
     share = np.clip((z - a) / (b - a), 0.0, 1.0)
     out: Floats = table[low, column] * (1 - share) + table[low + 1, column] * share
@@ -116,6 +117,11 @@ class Density:
                 z[k] = np.minimum(np.maximum(value, -LIMIT), LIMIT)
             state += z[k, :, :, None, None] * step[k]
         return z.transpose(1, 2, 0).astype(np.float64), kind
+
+    def of_kinds(self, which: slice) -> Density:
+        """The same for rows of these kinds alone."""
+        shares = self.shares[which] / self.shares[which].sum()
+        return replace(self, shares=shares, start=self.start[:, which], level=self.level[:, which])
 
     @cached_property
     def _by_number(self) -> tuple[F32, F32, F32, F32]:

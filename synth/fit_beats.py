@@ -1,10 +1,11 @@
 """fit_beats: learn the model of synth.beats from ECG records, in minutes on one core.
 
 python -m synth.fit_beats --data ptbxl:PTBXL_ROOT --out weights
-python -m synth.fit_beats --data ptbxl:PTBXL_ROOT@:-300 wfdb:OTHER --out weights
+python -m synth.fit_beats --data ptbxl:PTBXL_ROOT@:-300 --also wfdb:OTHER --out weights
 
 Writes ``beats.npz`` and its card ``beats.json`` to --out. Records need I, II and V1 to V6, 5 s at 100 Hz or more.
 Labels (see synth.labels), sex and age are used where a record has them; the others teach shape and rhythm all the same.
+ECGs will be like those of --data; those of --also, of other people and recorders, help to learn what they have in common.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.optimize import minimize
 from scipy.signal import detrend
+from scipy.stats import trim_mean
 from tqdm import tqdm
 
 from ecg_image_kit import __version__
@@ -256,14 +258,17 @@ def fit(
     epochs: int = 80,
     draws: int = 300,
     tell: Callable[[int, int], None] | None = None,
+    also: Sequence[Example] = (),
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of ``Beats``. draws: ECGs that are drawn and measured to calibrate.
+    """The arrays of ``Beats``. draws: ECGs that are drawn and measured to calibrate. also: examples from elsewhere,
+    which teach what ECGs have in common; how often there is what, and how things are recorded, is as in ``examples``.
 
     Raises UsageError for too few examples.
     """
     if len(examples) < LEAST_RECORDS:
         raise UsageError(f"{len(examples)} usable records; expected {LEAST_RECORDS} or more.")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0xBEA75]))
+    own, examples = len(examples), [*examples, *also]
     n = len(examples)
     scaled = [[p / size for p, size in zip(split(e.shape), sizes(e.shape), strict=True)] for e in examples]
     pieces = [np.stack(piece) for piece in zip(*scaled, strict=True)]
@@ -287,23 +292,26 @@ def fit(
     x = np.concatenate([np.stack([e.row for e in examples]), np.stack(details, axis=1), *main], axis=1)
     named = [*NAMES, *(f"log {part} detail" for part in SHAPES)]
     arrays["columns"] = np.array([*named, *(f"{part} {k}" for part in PARTS for k in range(MAIN[part]))])
-    arrays["quantiles"] = quantiles(x).astype(np.float32)
-    arrays["minor_quantiles"] = quantiles(np.concatenate(minor, axis=1)).astype(np.float32)
+    arrays["quantiles"] = quantiles(x[:own]).astype(np.float32)
+    arrays["minor_quantiles"] = quantiles(np.concatenate(minor, axis=1)[:own]).astype(np.float32)
     z = to_normal(x, rng)
     kind = np.array([e.kind for e in examples], np.intp)
-    density = fit_density(z, kind, len(KINDS), rng, tell, epochs=epochs)
+    # Those from elsewhere are of kinds of their own, which are learned, but never drawn.
+    elsewhere = len(KINDS) * (np.arange(n) >= own)
+    density = fit_density(z, kind + elsewhere, len(KINDS) * (2 if also else 1), rng, tell, epochs=epochs)
+    density = density.of_kinds(slice(len(KINDS)))
     arrays.update({key: getattr(density, key).astype(np.float32) for key in DENSITY})
     arrays["out"] = density.out.astype(np.float16)
     arrays["scores"] = density.scores(rng, min(10_000, 20 * n)).astype(np.float32)
     width = density.offset.shape[2] // 3
     arrays["offset"][:, FIRST:, width : 2 * width] += np.log(COOL)
-    arrays["textures"] = _roots(np.stack([e.likeness for e in examples])).astype(np.float32)
+    arrays["textures"] = _roots(np.stack([e.likeness for e in examples[:own]])).astype(np.float32)
     arrays.update(_ectopics(examples))
     features = _features(z, kind)
     arrays["label"] = _fit_labels(features, [e.classes for e in examples]).astype(np.float32)
     arrays["sex"] = _fit_sex(features, np.array([e.female for e in examples])).astype(np.float32)
     arrays["age"] = _fit_age(features, np.array([e.age for e in examples])).astype(np.float32)
-    known = [e.straight for e in examples if np.isfinite(e.straight)]
+    known = [e.straight for e in examples[:own] if np.isfinite(e.straight)]
     straight = float(np.median(known)) if known else 0.0
     arrays["calibration"], arrays["tolerance"] = calibrate(arrays, straight, rng, draws)
     return arrays
@@ -313,7 +321,7 @@ def calibrate(
     arrays: Mapping[str, NDArray[Any]], straight: float, rng: np.random.Generator, count: int = 300, rounds: int = 3
 ) -> tuple[Floats, Floats]:
     """(names + bands,) to add to the first numbers of a row and to the texture's bands, so that what is drawn, once
-    described as a record is, is in the median what was meant; and the recorder's tolerance, mV, so that it is as
+    described as a record is, is in the mean what was meant; and the recorder's tolerance, mV, so that it is as
     ``straight`` as records are.
 
     A Gaussian density lets small parts of many components add up to a little movement where QRS should have ended, and
@@ -340,10 +348,15 @@ def calibrate(
             raise UsageError(
                 f"{count - len(errors)} of {count} ECGs drawn cannot be measured; expected few. Give more records."
             )
-        step = np.nanmedian(np.array(errors), axis=0)
+        step = np.array([_mean_of_most(column) for column in np.transpose(errors)])
         step[fixed] = 0.0
         shift -= step
     return shift, np.array(tolerance)
+
+
+def _mean_of_most(x: Floats) -> float:
+    """The mean of what is known, without the tenth on either side: some ECGs are measured badly."""
+    return float(trim_mean(x[np.isfinite(x)], 0.1))
 
 
 def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:
@@ -554,6 +567,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KIND:PATH",
         help="ptbxl:DIR, wfdb:DIR, csv:DIR, npz:DIR, or a path; @START:STOP takes a part, counted as Python counts",
     )
+    add("--also", nargs="+", default=[], metavar="KIND:PATH", help="more to learn from, which ECGs will not be like")
     add("--out", default="weights", metavar="DIR", help="folder for beats.npz and beats.json [%(default)s]")
     add("--seed", type=int, default=0, help="of all that is random [0]")
     add("--limit", type=int, metavar="N", help="records of each source at most [all]")
@@ -575,6 +589,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
     begin = time.monotonic()
     examples, left_out, used = examples_of(options.data, options.limit, options.quiet)
+    own = len(examples)
+    if options.also:
+        more = examples_of(options.also, options.limit, options.quiet)
+        examples, left_out, used = examples + more[0], left_out + more[1], Counter(used) + Counter(more[2])
     for name, why in left_out:
         print(f"left out {name}: {why}", file=sys.stderr)
     with tqdm(desc="density", unit="epoch", disable=options.quiet) as bar:
@@ -583,7 +601,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bar.total = of
             bar.update(done - bar.n)
 
-        arrays = fit(examples, options.seed, options.epochs, options.draws, tell)
+        arrays = fit(examples[:own], options.seed, options.epochs, options.draws, tell, examples[own:])
     minutes = (time.monotonic() - begin) / 60
     card = card_of(examples, used, len(left_out), options.seed, minutes, options.compute, options.about)
     path = save(arrays, card, options.out)

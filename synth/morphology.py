@@ -29,14 +29,16 @@ _LEADS_TO[-2 * FADE :] *= 1 - _RAMP
 LEAST_GAP = 0.04  # s, over which one beat gives way to the next
 # (landmarks, SAMPLES) how near each sample is to the landmarks beside it
 _BETWEEN = np.stack([np.interp(np.arange(SAMPLES), EDGES, one) for one in np.eye(len(EDGES))])
+# Of the landmarks' times after R each of INTERVALS is a part, and EARLY and LATE.
+_OF_INTERVALS = (
+    np.array([[-1, -1, 0, 0, 0, 0, 0], [-1, -1, -1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 1]]) @ _BETWEEN
+)
+_OF_MARGINS = np.array([-EARLY, 0, 0, 0, 0, 0, LATE]) @ _BETWEEN
 
 
 def clock(intervals: Floats) -> Floats:
     """(..., SAMPLES) s relative to R of the common clock's samples, for (..., 4) INTERVALS in s."""
-    p, q, r, t = np.moveaxis(np.asarray(intervals, np.float64), -1, 0)
-    zero = np.zeros_like(q)
-    marks = np.stack([-q - p - EARLY, -q - p, -q, zero, r, r + t, r + t + LATE], axis=-1)
-    return np.asarray(marks @ _BETWEEN)
+    return np.asarray(np.asarray(intervals, np.float64) @ _OF_INTERVALS + _OF_MARGINS)
 
 
 def to_clock(beat: Floats, start: float, fs: float, intervals: Floats) -> Floats:
@@ -51,15 +53,15 @@ def to_clock(beat: Floats, start: float, fs: float, intervals: Floats) -> Floats
 
 
 def split(shape: Floats) -> list[Floats]:
-    """P, QRS and ST-T of (leads, SAMPLES), each faded out where the next begins. Of QRS what leads to the level at
+    """P, QRS and ST-T of (..., leads, SAMPLES), each faded out where the next begins. Of QRS what leads to the level at
     which ST-T begins is left out: pieces of two beats, too, make a smooth one."""
     pieces = []
     for k, (a, b) in enumerate(PIECES):
-        piece = np.array(shape[:, a:b])
+        piece = np.array(shape[..., a:b])
         if k > 0:
-            piece[:, : 2 * FADE] *= _RAMP
+            piece[..., : 2 * FADE] *= _RAMP
         if k < len(PIECES) - 1:
-            piece[:, -2 * FADE :] *= 1 - _RAMP
+            piece[..., -2 * FADE :] *= 1 - _RAMP
         pieces.append(piece)
     pieces[1] -= _level(pieces[2]) * _LEADS_TO
     return pieces
@@ -81,7 +83,7 @@ def _level(st: Floats) -> Floats:
 
 
 def without_p(shape: Floats) -> Floats:
-    """(leads, SAMPLES) with nothing before the QRS complex."""
+    """(..., leads, SAMPLES) with nothing before the QRS complex."""
     pieces = split(shape)
     return join([np.zeros_like(pieces[0]), *pieces[1:]])
 
@@ -104,10 +106,11 @@ def lay(shapes: Array, times: Floats, r: Floats, fs: float, count: int) -> Array
     lengths = np.maximum(last - first, 0)
     bounds = np.cumsum(lengths)
     beat = np.repeat(np.arange(r.size), lengths)
-    at = np.clip((np.arange(beat.size) + (last - bounds)[beat]) / fs - r[beat], times[beat, 0], times[beat, -1])
     apart = float(np.ptp(times)) + 1.0  # s between the beats' clocks, so that they follow each other
-    clocks = (times + apart * np.arange(r.size)[:, None]).ravel()
-    at = np.interp(at + apart * beat, clocks, np.arange(clocks.size))
+    clocks = times + apart * np.arange(r.size)[:, None]
+    at = np.arange(beat.size) / fs + np.repeat((last - bounds) / fs - r + apart * np.arange(r.size), lengths)
+    at = np.minimum(np.maximum(at, np.repeat(clocks[:, 0], lengths)), np.repeat(clocks[:, -1], lengths))
+    at = np.interp(at, clocks.ravel(), np.arange(clocks.size))
     low = np.minimum(at.astype(np.intp), clocks.size - 2)
     # What a beat shares with the next one, though it may be shorter: how much each counts there.
     shared = np.maximum(last[:-1] - first[1:], 0)
@@ -121,9 +124,9 @@ def lay(shapes: Array, times: Floats, r: Floats, fs: float, count: int) -> Array
         rise = np.sin(0.5 * np.pi * np.clip((sample / fs - a[pair]) / (b - a)[pair], 0, 1)) ** 2
         weight[place] *= rise if rises else 1 - rise
     flat = shapes.transpose(1, 0, 2).reshape(shapes.shape[1], -1)
-    laid = np.take(np.diff(flat, axis=1), low, axis=1)
+    laid = np.take(np.diff(flat, axis=1), low, axis=1, mode="clip")  # which is not needed, but faster
     laid *= (at - low).astype(shapes.dtype)
-    laid += np.take(flat, low, axis=1)
+    laid += np.take(flat, low, axis=1, mode="clip")
     laid *= weight
     out = np.zeros((shapes.shape[1], count), shapes.dtype)
     for start, length, stop in zip(first.tolist(), lengths.tolist(), bounds.tolist(), strict=True):

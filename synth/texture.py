@@ -60,6 +60,7 @@ DRAWN_AS = np.where(MAINS, 0, np.searchsorted([group.hz for group in GROUPS], BA
 ALIKE = np.exp(-0.5 * np.array([0.0, *(0.5 * (group.rest + group.wave) for group in GROUPS)])[DRAWN_AS] ** 2)
 STEP = 250  # samples over which the loudness of muscle noise is taken
 THIN = 5  # every so manieth sample is enough for what changes slowly
+HELD = 2  # samples over which the loudness of bursts is held
 MARGIN = 500  # samples more than asked for are drawn: a Fourier sum returns to its beginning
 # Values of equal probability of a standard normal distribution: to look them up takes a third of the time.
 NORMAL = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
@@ -214,8 +215,7 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Array, phase: NDArra
         out *= loud
         return out
 
-    ways = _ways(_steep(beats))
-    thin_ways = ways[0][:, ::THIN], ways[1][:, ::THIN]
+    steep = _steep(beats)
     beside = (phase == BESIDE).astype(np.float32)
     louder = texture.louder.T.astype(np.float32)
     slowest, slow, *quick = GROUPS
@@ -227,14 +227,15 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Array, phase: NDArra
     low = swelling(1, np.exp(sd * sway - sd**2))  # of the same mean power
     bursts = _bursts(slow, courses[slow.burst], slow.burst // THIN, thin_count)
     level = _between(unsteady, STEP // THIN, thin_count)
-    low += swelling(2, _loud(slow, louder[0], level, bursts, thin_ways, beside[::THIN]))
+    low += swelling(2, _loud(slow, louder[0], level, bursts, _ways(steep[:, ::THIN]), beside[::THIN]))
     evenly = part(0, size // 2 + 1)
     evenly[:, : thin_size // 2 + 1] += rfft(low, axis=1)  # it joins the sum of what hums evenly
     out: F32 = irfft(evenly, size, axis=1)[:, :count]
-    level = _between(unsteady, STEP, count)
+    ways, half = _ways(steep[:, ::HELD]), -(-count // HELD)
+    level = _between(unsteady, STEP // HELD, half)
     for k, group in enumerate(quick, start=3):
-        bursts = _bursts(group, courses[group.burst], group.burst, count)
-        loud = _loud(group, louder[k - 2], level, bursts, ways, beside)
+        bursts = _bursts(group, courses[group.burst], group.burst // HELD, half)
+        loud = np.repeat(_loud(group, louder[k - 2], level, bursts, ways, beside[::HELD]), HELD, axis=1)[:, :count]
         loud *= irfft(part(k, size // 2 + 1), size, axis=1)[:, :count]
         out += loud
     return out
@@ -246,7 +247,9 @@ def _spectrum(
     """(leads, size // 2 + 1) of noise, see ``draw``; and where in it each band begins."""
     low, share, bounds = _bins(size)
     leads = power.shape[1]
-    spectrum = NORMAL[rng.integers(0, 2**16, (leads, 2 * low.size), np.uint16)].view(np.complex64)
+    which = rng.integers(0, 2**64, -(-leads * low.size // 2), np.uint64).view(np.uint16)  # four at a time
+    values = NORMAL.take(which[: 2 * leads * low.size], mode="clip")  # which is not needed, but faster
+    spectrum = values.view(np.complex64).reshape(leads, low.size)
     for root, start, stop in zip(roots, bounds[:-1], bounds[1:], strict=True):
         # Of complex numbers: how their sums are taken does not depend on threads and processors.
         spectrum[:, start:stop] = root @ spectrum[:, start:stop]
@@ -304,15 +307,21 @@ def _course(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
 def _between(course: F32, step: int, count: int, level: F32 | None = None) -> F32:
     """(leads, count) of a course (leads, points), everywhere of the variance that it has at its points; ``level``
     (leads, points), if there is one, is added as it is."""
-    share = np.arange(step, dtype=np.float32) / np.float32(step)
-    ramps = np.stack([1 - share, share])
-    weights = ramps / np.sqrt((ramps**2).sum(axis=0))
+    weights = _weights(step)
     parts = [course] if level is None else [course, level]
     ends = np.empty((course.shape[0], course.shape[1] - 1, 2 * len(parts)), np.float32)
     for k, part in enumerate(parts):
         ends[..., 2 * k], ends[..., 2 * k + 1] = part[:, :-1], part[:, 1:]
-    between: F32 = ends @ (weights if level is None else np.concatenate([weights, ramps]))
+    between: F32 = ends @ weights[: 2 * len(parts)]
     return between.reshape(len(course), -1)[:, :count]
+
+
+@lru_cache(maxsize=16)
+def _weights(step: int) -> F32:
+    """(4, step) of the two points beside a sample: those that keep the variance, and those of a straight line."""
+    share = np.arange(step, dtype=np.float32) / np.float32(step)
+    ramps = np.stack([1 - share, share])
+    return np.concatenate([ramps / np.sqrt((ramps**2).sum(axis=0)), ramps])
 
 
 @lru_cache(maxsize=8)
