@@ -35,8 +35,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Array: TypeAlias = NDArray[Any]
 
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
-FORMAT = 6  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
+FORMAT = 7  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
 # 3: noise was as loud all over a wave; 4: the density had one member, shapes had no fine detail; 5: no recorder
+# 6: calibrated by medians, the texture for all leads alike
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
@@ -83,7 +84,7 @@ class Traits:
     shape: Array
     gains: tuple[float, float, float]
     texture: texture.Texture
-    meant: Floats  # the numbers called NAMES and the mean power of the texture's bands, before calibration
+    meant: Floats  # the numbers called NAMES before calibration
 
 
 class Beats:
@@ -283,7 +284,7 @@ class Beats:
         a = self._a
         rows = from_normal(z, a["quantiles"], a["scores"])
         meant = rows[:, : len(NAMES)].copy()
-        rows[:, : len(NAMES)] += a["calibration"][: len(NAMES)]
+        rows[:, : len(NAMES)] += a["calibration"]
         normal = np.stack([rng.standard_normal(sum(MINOR.values())) for rng in rngs])
         minor = from_normal(normal, a["minor_quantiles"], self._plain)
         shapes: list[Floats] = []
@@ -306,8 +307,6 @@ class Beats:
         shape = join(shapes)
         absent = np.array(kinds) > 0
         shape[absent] = without_p(shape[absent])
-        power_meant = power.mean(axis=2)
-        power += a["calibration"][len(NAMES) :, None]
         shape = shape.astype(np.float32)
         out = []
         for k, (row, kind) in enumerate(zip(rows[:, : len(NAMES)], kinds, strict=True)):
@@ -323,7 +322,7 @@ class Beats:
                 shape=shape[k],
                 gains=(math.exp(of["log qrs gain"]), math.exp(of["log lead gain"]), math.exp(of["log t gain"])),
                 texture=texture.Texture(power[k], max(of["unsteady"], 0.0), row[-6:].reshape(2, 3)),
-                meant=np.concatenate([meant[k], power_meant[k]]),
+                meant=meant[k],
             ))  # fmt: skip
         return out
 

@@ -99,6 +99,7 @@ class Density:
         noise = np.stack([rng.standard_normal((d, n), dtype=np.float32) for rng in rngs], axis=1)
         z = np.empty((d, records, n), np.float32)
         state = begin[kind]  # (records, n, members, H + D): the hidden layer, and what is linear in the means
+        change = np.empty_like(state)
         record, row = np.arange(records), np.arange(records * n)
         exact = np.float32 if n == 1 else np.float64
         for k in range(d):
@@ -115,7 +116,7 @@ class Density:
                 sd = np.exp(np.minimum(np.maximum(p[row, g + part], LOG_SD[0]), LOG_SD[1]))
                 value = (p[row, part] + sd * noise[k].ravel()).reshape(records, n) + own[:, :, hidden + k]
                 z[k] = np.minimum(np.maximum(value, -LIMIT), LIMIT)
-            state += z[k, :, :, None, None] * step[k]
+            state += np.multiply(z[k, :, :, None, None], step[k], out=change)
         return z.transpose(1, 2, 0).astype(np.float64), kind
 
     def of_kinds(self, which: slice) -> Density:
@@ -149,9 +150,9 @@ class Density:
             layer = layer + z[:, k : k + 1] * self.hidden[:, k, None]
         return total
 
-    def scores(self, rng: np.random.Generator, n: int = 10_000) -> Floats:
-        """(len(SCORES), D) where the density's own quantiles are: nearly SCORES, its marginals are nearly normal."""
-        return quantiles(np.concatenate([self.draw(rng.spawn(250), 1)[0][:, 0] for _ in range(-(-n // 250))]))
+    def rows(self, rng: np.random.Generator, n: int = 10_000) -> Floats:
+        """(n or a few more, D), each from a generator of its own, as those of ECGs are."""
+        return np.concatenate([self.draw(rng.spawn(250), 1)[0][:, 0] for _ in range(-(-n // 250))])
 
 
 OF_MEMBERS = tuple(field.name for field in fields(Density) if field.name != "shares")  # what each has of its own

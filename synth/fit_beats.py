@@ -5,7 +5,8 @@ python -m synth.fit_beats --data ptbxl:PTBXL_ROOT@:-300 --also wfdb:OTHER --out 
 
 Writes ``beats.npz`` and its card ``beats.json`` to --out. Records need I, II and V1 to V6, 5 s at 100 Hz or more.
 Labels (see synth.labels), sex and age are used where a record has them; the others teach shape and rhythm all the same.
-ECGs will be like those of --data; those of --also, of other people and recorders, help to learn what they have in common.
+ECGs will be like those of --data; those of --also, of other people and recorders, help to learn what ECGs have in
+common.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.optimize import minimize
 from scipy.signal import detrend
-from scipy.stats import trim_mean
 from tqdm import tqdm
 
 from ecg_image_kit import __version__
@@ -61,7 +61,7 @@ from .beats import (
 )
 from .condition import CLASSES, LEADS8, Condition
 from .delineate import Delineation, delineate
-from .density import fit_density, quantiles, to_normal
+from .density import fit_density, from_normal, quantiles, to_normal
 from .labels import classes_of
 from .morphology import SAMPLES, lay, split, to_clock, without_p
 
@@ -256,7 +256,7 @@ def fit(
     examples: Sequence[Example],
     seed: int = 0,
     epochs: int = 80,
-    draws: int = 300,
+    draws: int = 1000,
     tell: Callable[[int, int], None] | None = None,
     also: Sequence[Example] = (),
 ) -> dict[str, NDArray[Any]]:
@@ -302,7 +302,11 @@ def fit(
     density = density.of_kinds(slice(len(KINDS)))
     arrays.update({key: getattr(density, key).astype(np.float32) for key in DENSITY})
     arrays["out"] = density.out.astype(np.float16)
-    arrays["scores"] = density.scores(rng, min(10_000, 20 * n)).astype(np.float32)
+    rows = density.rows(rng, min(10_000, 20 * n))
+    # Where the density's own quantiles are: nearly SCORES, its marginals are nearly normal.
+    arrays["scores"] = quantiles(rows).astype(np.float32)
+    means = from_normal(rows, arrays["quantiles"], arrays["scores"]).mean(axis=0)
+    lack = (x[:own].mean(axis=0) - means)[: len(NAMES)]  # between quantiles, and beyond the last, it is not exact
     width = density.offset.shape[2] // 3
     arrays["offset"][:, FIRST:, width : 2 * width] += np.log(COOL)
     arrays["textures"] = _roots(np.stack([e.likeness for e in examples[:own]])).astype(np.float32)
@@ -313,50 +317,64 @@ def fit(
     arrays["age"] = _fit_age(features, np.array([e.age for e in examples])).astype(np.float32)
     known = [e.straight for e in examples[:own] if np.isfinite(e.straight)]
     straight = float(np.median(known)) if known else 0.0
-    arrays["calibration"], arrays["tolerance"] = calibrate(arrays, straight, rng, draws)
-    return arrays
+    return {**arrays, **calibrate(arrays, straight, lack, rng, draws)}
 
 
 def calibrate(
-    arrays: Mapping[str, NDArray[Any]], straight: float, rng: np.random.Generator, count: int = 300, rounds: int = 3
-) -> tuple[Floats, Floats]:
-    """(names + bands,) to add to the first numbers of a row and to the texture's bands, so that what is drawn, once
-    described as a record is, is in the mean what was meant; and the recorder's tolerance, mV, so that it is as
-    ``straight`` as records are.
+    arrays: Mapping[str, NDArray[Any]],
+    straight: float,
+    lack: Floats,
+    rng: np.random.Generator,
+    count: int = 1000,
+    rounds: int = 3,
+) -> dict[str, NDArray[Any]]:
+    """``calibration``, to be added to the numbers called NAMES, and a new ``texture_mean``, so that what is drawn, once
+    described as a record is, is in the mean what was meant and what it ``lack``s; and the recorder's ``tolerance``, mV,
+    so that it is as ``straight`` as records are.
 
     A Gaussian density lets small parts of many components add up to a little movement where QRS should have ended, and
     of each number's spread a part is noise of its measurement, which comes again.
     """
     fixed = [NAMES.index(name) for name in UNCALIBRATED]
     seeds = rng.integers(2**63, size=count)
-    shift, tolerance = np.zeros(len(NAMES) + texture.COUNT), 0.0
+    mean = np.asarray(arrays["texture_mean"], np.float64).reshape(texture.COUNT, -1)
+    shift, louder, tolerance = np.zeros(len(NAMES)), np.zeros_like(mean), 0.0
     for _ in range(rounds):
-        model = Beats({**arrays, "calibration": shift, "tolerance": np.zeros(())})
+        told = {"calibration": shift, "texture_mean": (mean + louder).ravel(), "tolerance": np.zeros(())}
+        model = Beats({**arrays, **told})
         rngs = [np.random.default_rng(s) for s in seeds]
         drawn = [(mv, traits) for mv, traits, _ in model._draw(rngs, Condition(), round(LONGEST * FS))]
         tolerance = recorder.tolerance_for(straight, [mv for mv, _ in drawn])
-        errors = []
+        errors, of_power = [], []
         for mv, traits in drawn:
             try:
                 found = describe(Record(LEADS8, recorder.cleaned(mv, tolerance), FS, "drawn"))
             except EcgError:
                 continue
-            errors.append(np.concatenate([found.row, found.power.mean(axis=1)]) - traits.meant)
+            errors.append(found.row - traits.meant - lack)
+            of_power.append(found.power - (traits.texture.power - louder))
             if found.kind > 0:
-                errors[-1][NAMES.index("log p")] = np.nan
+                errors[-1][NAMES.index("log p")] = 0.0  # there was nothing to be found
         if len(errors) < count / 2:
             raise UsageError(
                 f"{count - len(errors)} of {count} ECGs drawn cannot be measured; expected few. Give more records."
             )
-        step = np.array([_mean_of_most(column) for column in np.transpose(errors)])
+        step = _mean(np.array(errors))
         step[fixed] = 0.0
         shift -= step
-    return shift, np.array(tolerance)
+        louder -= _mean(np.array(of_power))
+    return {
+        "calibration": shift,
+        "texture_mean": (mean + louder).ravel().astype(np.float32),
+        "tolerance": np.array(tolerance),
+    }
 
 
-def _mean_of_most(x: Floats) -> float:
-    """The mean of what is known, without the tenth on either side: some ECGs are measured badly."""
-    return float(trim_mean(x[np.isfinite(x)], 0.1))
+def _mean(errors: Floats) -> Floats:
+    """Mean over the first axis. What is farther out than all but a fiftieth, counts as that: some ECGs are measured
+    badly."""
+    low, high = np.quantile(errors, [0.02, 0.98], axis=0)
+    return np.asarray(np.clip(errors, low, high).mean(axis=0))
 
 
 def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:
@@ -572,7 +590,9 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of all that is random [0]")
     add("--limit", type=int, metavar="N", help="records of each source at most [all]")
     add("--epochs", type=int, default=80, metavar="N", help="of each member of the density at most [80]")
-    add("--draws", type=int, default=300, metavar="N", help="ECGs drawn and measured to calibrate the intervals [300]")
+    add(
+        "--draws", type=int, default=1000, metavar="N", help="ECGs drawn and measured to calibrate the intervals [1000]"
+    )
     add("--about", default="", metavar="TEXT", help="the data, their licence and source, for the card")
     add("--compute", default="", metavar="TEXT", help="what it was trained on, for the card")
     add("--quiet", action="store_true", help="print only errors")

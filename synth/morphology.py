@@ -31,7 +31,8 @@ LEAST_GAP = 0.04  # s, over which one beat gives way to the next
 _BETWEEN = np.stack([np.interp(np.arange(SAMPLES), EDGES, one) for one in np.eye(len(EDGES))])
 # Of the landmarks' times after R each of INTERVALS is a part, and EARLY and LATE.
 _OF_INTERVALS = (
-    np.array([[-1, -1, 0, 0, 0, 0, 0], [-1, -1, -1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 1]]) @ _BETWEEN
+    np.array([[-1, -1, 0, 0, 0, 0, 0], [-1, -1, -1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 1]])
+    @ _BETWEEN
 )
 _OF_MARGINS = np.array([-EARLY, 0, 0, 0, 0, 0, LATE]) @ _BETWEEN
 
@@ -95,40 +96,40 @@ def lay(shapes: Array, times: Floats, r: Floats, fs: float, count: int) -> Array
     r: (beats,) s, increasing. From the end of one beat to the start of the next the level of the one gives way to
     that of the other; where they overlap, within 40 ms around the middle, as near to the later one's start as may be.
     """
-    starts, ends = r + times[:, 0], r + times[:, -1]
-    a, b = ends[:-1].copy(), starts[1:].copy()
+    a, b = (r + times[:, -1])[:-1], (r + times[:, 0])[1:]
     close = b - a < LEAST_GAP
     middle = np.clip(0.5 * (a + b), b, b + 0.06)
     a[close], b[close] = middle[close] - LEAST_GAP / 2, middle[close] + LEAST_GAP / 2
     first = np.maximum(np.ceil(np.append(0.0, a) * fs).astype(int), 0)
     last = np.minimum(np.floor(np.append(b, count / fs) * fs).astype(int) + 1, count)
-    # All beats in one piece, one after the other: which beat each sample is of, and where in it.
+    # All beats in one piece, one after the other: where in its beat each sample is.
     lengths = np.maximum(last - first, 0)
-    bounds = np.cumsum(lengths)
-    beat = np.repeat(np.arange(r.size), lengths)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
     apart = float(np.ptp(times)) + 1.0  # s between the beats' clocks, so that they follow each other
     clocks = times + apart * np.arange(r.size)[:, None]
-    at = np.arange(beat.size) / fs + np.repeat((last - bounds) / fs - r + apart * np.arange(r.size), lengths)
+    at = np.arange(ends[-1]) / fs + np.repeat((first - starts) / fs - r + apart * np.arange(r.size), lengths)
     at = np.minimum(np.maximum(at, np.repeat(clocks[:, 0], lengths)), np.repeat(clocks[:, -1], lengths))
     at = np.interp(at, clocks.ravel(), np.arange(clocks.size))
     low = np.minimum(at.astype(np.intp), clocks.size - 2)
     # What a beat shares with the next one, though it may be shorter: how much each counts there.
     shared = np.maximum(last[:-1] - first[1:], 0)
-    weight = np.ones(beat.size, shapes.dtype)
-    for own, rises in ((slice(1, None), True), (slice(-1), False)):
-        some = np.minimum(shared, lengths[own])
-        pair = np.repeat(np.arange(r.size - 1), some)
-        within = np.arange(pair.size) - (np.cumsum(some) - some)[pair] - (0 if rises else some[pair])
-        place = within + ((bounds - lengths) if rises else bounds)[own][pair]
-        sample = within + (first if rises else last)[own][pair]
-        rise = np.sin(0.5 * np.pi * np.clip((sample / fs - a[pair]) / (b - a)[pair], 0, 1)) ** 2
-        weight[place] *= rise if rises else 1 - rise
+    pair = np.repeat(np.arange(r.size - 1), shared)
+    sample = np.arange(pair.size) + (first[1:] - np.cumsum(shared) + shared)[pair]
+    rise = np.sin(0.5 * np.pi * np.minimum(np.maximum((sample / fs - a[pair]) / (b - a)[pair], 0), 1)) ** 2
+    weight = np.ones(at.size, shapes.dtype)
+    for own, part in ((pair + 1, rise), (pair, 1 - rise)):
+        there = (sample >= first[own]) & (sample < last[own])
+        place = (sample + (starts - first)[own])[there]
+        weight[place] *= part[there]
     flat = shapes.transpose(1, 0, 2).reshape(shapes.shape[1], -1)
     laid = np.take(np.diff(flat, axis=1), low, axis=1, mode="clip")  # which is not needed, but faster
     laid *= (at - low).astype(shapes.dtype)
     laid += np.take(flat, low, axis=1, mode="clip")
     laid *= weight
     out = np.zeros((shapes.shape[1], count), shapes.dtype)
-    for start, length, stop in zip(first.tolist(), lengths.tolist(), bounds.tolist(), strict=True):
-        out[:, start : start + length] += laid[:, stop - length : stop]
+    for start, stop, at_start, at_stop in zip(
+        *(x.tolist() for x in (first, first + lengths, starts, ends)), strict=True
+    ):
+        out[:, start:stop] += laid[:, at_start:at_stop]
     return out

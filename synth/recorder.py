@@ -25,7 +25,7 @@ def cleaned(mv: Array, tolerance: float) -> Array:
     """
     if tolerance <= 0:
         return mv
-    course = _mean(_mean(np.concatenate([mv[:, WIDTH - 2 :: -1], mv, mv[:, : -WIDTH : -1]], axis=1)))
+    course = _mean(_mean(np.concatenate([mv[:, WIDTH - 2 :: -1], mv, mv[:, :-WIDTH:-1]], axis=1)))
     beside = mv - course
     share = np.abs(beside)
     share *= 1 / tolerance
@@ -42,7 +42,7 @@ def _mean(mv: Array) -> Array:
     nine = four[:, 4:-1] + four[:, :-5]
     nine += mv[:, 8:]
     nine *= 1 / WIDTH
-    return nine
+    return np.asarray(nine)
 
 
 def straightness(mv: Array) -> float:

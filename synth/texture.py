@@ -8,6 +8,7 @@ short bursts above 15 Hz, and from 4 Hz on there is more of it where the beats a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -171,15 +172,18 @@ def _louder(rest: Floats, beats: Floats, use: NDArray[np.bool_]) -> Floats:
 def _ways(steep: Array) -> tuple[Array, Array]:
     """How far squared slopes, in mV per sample, are on the way from QUIET to WAVE, and from there to STROKE."""
     quiet, wave, stroke = (2 * math.log(v) for v in (QUIET, WAVE, STROKE))
-    log = np.log(np.maximum(steep, steep.dtype.type(QUIET**2)))
+    log = np.maximum(steep, steep.dtype.type(QUIET**2))
+    np.log(log, out=log)
     to_wave, to_stroke = (log - quiet) * (1 / (wave - quiet)), (log - wave) * (1 / (stroke - wave))
-    return np.minimum(to_wave, 1, out=to_wave), np.clip(to_stroke, 0, LOUDEST, out=to_stroke)
+    np.minimum(np.maximum(to_stroke, 0, out=to_stroke), LOUDEST, out=to_stroke)
+    return np.minimum(to_wave, 1, out=to_wave), to_stroke
 
 
 def _steep(beats: Array) -> F32:
     """(leads, samples) squared slope in mV per sample, over 14 ms."""
-    slope = beats[:, 2:] - beats[:, :-2]
-    one = np.asarray(slope * (0.25 / 7 * slope), np.float32)
+    one = np.asarray(beats[:, 2:] - beats[:, :-2], np.float32)
+    one *= one
+    one *= 0.25 / 7
     two = one[:, 1:] + one[:, :-1]
     seven = two[:, 4:-1] + one[:, 6:]
     seven += two[:, :-5]
@@ -197,13 +201,12 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Array, phase: NDArra
     leads, count = beats.shape
     thin_size = int(next_fast_len(-(-(count + MARGIN) // THIN), real=True))
     size, thin_count = thin_size * THIN, -(-count // THIN)
-    spectrum, bounds = _spectrum(rng, texture.power, np.asarray(roots, np.float32), size)
+    spectrum = _spectrum(rng, texture.power, np.asarray(roots, np.float32), size)
 
     def part(group: int, bins: int) -> NDArray[np.complex64]:
         """Of the spectrum what is drawn with a group."""
         out = np.zeros((leads, bins), np.complex64)
-        for k in np.flatnonzero(group == DRAWN_AS):
-            columns = slice(int(bounds[k]), int(bounds[k + 1]))
+        for columns in _columns(size)[group]:
             out[:, columns] = spectrum[:, columns]
         return out
 
@@ -219,83 +222,86 @@ def draw(rng: np.random.Generator, texture: Texture, roots: Array, phase: NDArra
     beside = (phase == BESIDE).astype(np.float32)
     louder = texture.louder.T.astype(np.float32)
     slowest, slow, *quick = GROUPS
-    courses = {burst: _course(rng, leads, count, burst) for burst in dict.fromkeys(group.burst for group in GROUPS)}
+    courses = [_course(rng, leads, count, group.burst) for group in (slowest, slow, quick[0])]
     unsteady = np.float32(texture.unsteady) * _course(rng, leads, count, STEP)
 
     sd = np.float32(slowest.rest)
-    sway = _between(courses[slowest.burst], slowest.burst // THIN, thin_count)
+    sway = _between(courses[0], slowest.burst // THIN, thin_count)
     low = swelling(1, np.exp(sd * sway - sd**2))  # of the same mean power
-    bursts = _bursts(slow, courses[slow.burst], slow.burst // THIN, thin_count)
+    bursts = _bursts([slow], courses[1], THIN, thin_count)
     level = _between(unsteady, STEP // THIN, thin_count)
-    low += swelling(2, _loud(slow, louder[0], level, bursts, _ways(steep[:, ::THIN]), beside[::THIN]))
+    low += swelling(2, _loud([slow], louder[:1], level, bursts, _ways(steep[:, ::THIN]), beside[::THIN])[0])
     evenly = part(0, size // 2 + 1)
     evenly[:, : thin_size // 2 + 1] += rfft(low, axis=1)  # it joins the sum of what hums evenly
     out: F32 = irfft(evenly, size, axis=1)[:, :count]
-    ways, half = _ways(steep[:, ::HELD]), -(-count // HELD)
-    level = _between(unsteady, STEP // HELD, half)
-    for k, group in enumerate(quick, start=3):
-        bursts = _bursts(group, courses[group.burst], group.burst // HELD, half)
-        loud = np.repeat(_loud(group, louder[k - 2], level, bursts, ways, beside[::HELD]), HELD, axis=1)[:, :count]
-        loud *= irfft(part(k, size // 2 + 1), size, axis=1)[:, :count]
-        out += loud
+    held_count = -(-count // HELD)
+    bursts = _bursts(quick, courses[2], HELD, held_count)
+    level = _between(unsteady, STEP // HELD, held_count)
+    louds = _loud(quick, louder[1:], level, bursts, _ways(steep[:, ::HELD]), beside[::HELD])
+    for k, loud in enumerate(louds, start=3):
+        noise: F32 = irfft(part(k, size // 2 + 1), size, axis=1)[:, :count]
+        noise *= np.repeat(loud, HELD, axis=1)[:, :count]
+        out += noise
     return out
 
 
-def _spectrum(
-    rng: np.random.Generator, power: Floats, roots: F32, size: int
-) -> tuple[NDArray[np.complex64], NDArray[np.intp]]:
-    """(leads, size // 2 + 1) of noise, see ``draw``; and where in it each band begins."""
+def _spectrum(rng: np.random.Generator, power: Floats, roots: F32, size: int) -> NDArray[np.complex64]:
+    """(leads, size // 2 + 1) of noise, see ``draw``."""
     low, share, bounds = _bins(size)
     leads = power.shape[1]
     which = rng.integers(0, 2**64, -(-leads * low.size // 2), np.uint64).view(np.uint16)  # four at a time
     values = NORMAL.take(which[: 2 * leads * low.size], mode="clip")  # which is not needed, but faster
-    spectrum = values.view(np.complex64).reshape(leads, low.size)
-    for root, start, stop in zip(roots, bounds[:-1], bounds[1:], strict=True):
-        # Of complex numbers: how their sums are taken does not depend on threads and processors.
-        spectrum[:, start:stop] = root @ spectrum[:, start:stop]
+    apart = values.view(np.complex64).reshape(leads, low.size)
+    spectrum: NDArray[np.complex64] = np.empty_like(apart)
+    # Of complex numbers: how their sums are taken does not depend on threads and processors.
+    for root, (start, stop) in zip(roots.astype(np.complex64), pairwise(bounds), strict=True):
+        np.matmul(root, apart[:, start:stop], out=spectrum[:, start:stop])
     log = (power.T * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)).astype(np.float32)
     gain = np.take(np.diff(log, axis=1), low, axis=1)
     gain *= share
     gain += np.take(log, low, axis=1)
     spectrum *= np.exp(gain, out=gain)
     spectrum[:, 0] = 0.0
-    return spectrum, bounds
+    return spectrum
 
 
 def _loud(
-    group: _Group, louder: F32, unsteady: F32, bursts: tuple[F32, F32], ways: tuple[Array, Array], beside: F32
+    groups: Sequence[_Group],
+    louder: F32,
+    unsteady: F32,
+    bursts: tuple[F32, F32],
+    ways: tuple[Array, Array],
+    beside: F32,
 ) -> F32:
-    """(leads, samples) factors of a group's noise. Where ``beside`` is 1 their mean square is: there the mean power is
-    what ``power`` says. Takes ``bursts`` for its own."""
+    """(groups, leads, samples) factors of the groups' noise. Where ``beside`` is 1 their mean square is: there the mean
+    power is what ``power`` says. Takes ``bursts`` for its own."""
     to_wave, to_stroke = ways
-    at_rest, in_waves = bursts
-    log = unsteady + at_rest
-    log += louder[1] * to_stroke
-    log -= np.minimum(to_stroke, 1) * in_waves  # strokes come in no bursts
-    in_waves -= at_rest
-    in_waves += louder[0]
-    in_waves *= to_wave
+    log, in_waves = bursts
+    log *= 1 - to_wave
+    in_waves *= to_wave - np.minimum(to_stroke, 1)  # strokes come in no bursts
     log += in_waves
+    for how, way in zip(louder.T, ways, strict=True):
+        log += np.multiply(how[:, None, None], way, out=in_waves)
+    log += unsteady
     loud: F32 = np.exp(log, out=log)
-    if group.smooth > 1:
-        loud = np.sqrt(uniform_filter1d(loud**2, group.smooth // THIN, axis=1))
+    if groups[0].smooth > 1:
+        loud = np.sqrt(uniform_filter1d(loud**2, groups[0].smooth // THIN, axis=2))
     if (count := beside.sum()) > 0:
-        loud *= np.sqrt(count / ((loud * loud) @ beside))[:, None]
+        loud *= np.sqrt(count / ((loud * loud) @ beside))[..., None]
     return loud
 
 
-def _bursts(group: _Group, course: F32, step: int, count: int) -> tuple[F32, F32]:
-    """(leads, count) logs of how loud bursts are at rest and in waves. What half a second holds of them is always the
-    same: that is for `unsteady` to say."""
+def _bursts(groups: Sequence[_Group], course: F32, every: int, count: int) -> tuple[F32, F32]:
+    """(groups, leads, count) logs of how loud bursts are at rest and in waves, at every so manieth sample; of groups
+    whose bursts are equally long. What half a second holds of them is always the same: that is for `unsteady` to say.
+    """
+    burst = groups[0].burst
     finer = np.repeat(course, 2, axis=1)[:, :-1]  # bursts may be loudest between two points
     finer[:, 1::2] = np.float32(np.sqrt(0.5)) * (course[:, 1:] + course[:, :-1])
-
-    def bursts(sd: np.float32) -> F32:
-        power = uniform_filter1d(np.exp(2 * sd * finer), round(2 * STEP / group.burst), axis=1)[:, ::2]
-        return _between(sd * course, step, count, -0.5 * np.log(power))
-
-    at_rest = bursts(np.float32(group.rest))
-    return at_rest, at_rest if group.wave == group.rest else bursts(np.float32(group.wave))
+    sd = np.array([[g.rest for g in groups], [g.wave for g in groups]], np.float32)[..., None, None]
+    power = uniform_filter1d(np.exp(2 * sd * finer), round(2 * STEP / burst), axis=3)[..., ::2]
+    at_rest, in_waves = _between(sd * course, burst // every, count, -0.5 * np.log(power))
+    return at_rest, in_waves
 
 
 def _course(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
@@ -305,15 +311,12 @@ def _course(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
 
 
 def _between(course: F32, step: int, count: int, level: F32 | None = None) -> F32:
-    """(leads, count) of a course (leads, points), everywhere of the variance that it has at its points; ``level``
-    (leads, points), if there is one, is added as it is."""
-    weights = _weights(step)
+    """(..., count) of a course (..., points), everywhere of the variance that it has at its points; ``level``
+    (..., points), if there is one, is added as it is."""
     parts = [course] if level is None else [course, level]
-    ends = np.empty((course.shape[0], course.shape[1] - 1, 2 * len(parts)), np.float32)
-    for k, part in enumerate(parts):
-        ends[..., 2 * k], ends[..., 2 * k + 1] = part[:, :-1], part[:, 1:]
-    between: F32 = ends @ weights[: 2 * len(parts)]
-    return between.reshape(len(course), -1)[:, :count]
+    ends = np.stack([end for part in parts for end in (part[..., :-1], part[..., 1:])], axis=-1)
+    between: F32 = ends.reshape(-1, 2 * len(parts)) @ _weights(step)[: 2 * len(parts)]
+    return between.reshape(*course.shape[:-1], -1)[..., :count]
 
 
 @lru_cache(maxsize=16)
@@ -325,10 +328,18 @@ def _weights(step: int) -> F32:
 
 
 @lru_cache(maxsize=8)
-def _bins(size: int) -> tuple[NDArray[np.intp], F32, NDArray[np.intp]]:
+def _bins(size: int) -> tuple[NDArray[np.intp], F32, list[int]]:
     """Of each frequency: the band centre below it, how far it is to the next one; and where each band begins."""
     f = np.arange(size // 2 + 1) * FS / size
     at = np.interp(np.log(np.maximum(f, 0.05)), np.log(CENTRES), np.arange(COUNT, dtype=np.float64))
     low = np.minimum(at.astype(np.intp), COUNT - 2)
     band = np.clip(np.searchsorted(BANDS, f, side="right") - 1, 0, COUNT - 1)
-    return low, (at - low).astype(np.float32), np.searchsorted(band, np.arange(COUNT + 1))
+    return low, (at - low).astype(np.float32), np.searchsorted(band, np.arange(COUNT + 1)).tolist()
+
+
+@lru_cache(maxsize=8)
+def _columns(size: int) -> list[list[slice]]:
+    """Of each of GROUPS, and before them of what hums evenly: where in a spectrum its bands are."""
+    bounds, starts = _bins(size)[2], [0, *(np.flatnonzero(np.diff(DRAWN_AS)) + 1).tolist(), COUNT]
+    runs = [(int(DRAWN_AS[a]), slice(bounds[a], bounds[b])) for a, b in pairwise(starts)]
+    return [[columns for of, columns in runs if of == group] for group in range(len(GROUPS) + 1)]
