@@ -42,6 +42,7 @@ SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
 AT_ONCE = 64  # rows that are drawn together, if one is enough for an ECG
+TOGETHER = 20_000  # samples of ECGs that are drawn together: as much as a processor has at hand
 TRIES = 20  # to draw so many, until there is one
 ADULT = (18.0, 95.0)  # years, of whom the training records were
 DENSITY = tuple(field.name for field in fields(Density))
@@ -173,8 +174,10 @@ class Beats:
             chosen = [self._choose(of, rows, condition) for of, *rows in zip(of_rows, *candidates, strict=True)]
             rows, kinds, known = zip(*chosen, strict=True)
             traits = self._traits(np.stack(rows), kinds, of_rests, [meta["hr"] for meta in known])
-            for rng, one, meta in zip(of_rests, traits, known, strict=True):
-                yield self._render(rng, one, count), one, meta
+            size = max(TOGETHER // count, 1)
+            for k in range(0, len(traits), size):
+                signals = self._render(of_rests[k : k + size], traits[k : k + size], count)
+                yield from zip(signals, traits[k : k + size], known[k : k + size], strict=True)
 
     # Choosing a row
 
@@ -326,10 +329,19 @@ class Beats:
             ))  # fmt: skip
         return out
 
-    def _render(self, rng: np.random.Generator, traits: Traits, count: int) -> Array:
-        seconds = count / self.fs
+    def _render(self, rngs: Sequence[np.random.Generator], traits: Sequence[Traits], count: int) -> Array:
+        """(ECGs, 8, count) mV."""
+        mv = np.empty((len(rngs), len(LEADS8), count), np.float32)
+        phases = np.empty((len(rngs), count), np.int8)
+        for k, (rng, one) in enumerate(zip(rngs, traits, strict=True)):
+            mv[k], phases[k] = self._beating(rng, one, count)
+        mv += texture.draw(rngs, [one.texture for one in traits], self._a["textures"], phases, mv)
+        return recorder.cleaned(mv, float(self._a["tolerance"]))
+
+    def _beating(self, rng: np.random.Generator, traits: Traits, count: int) -> tuple[Array, NDArray[np.int8]]:
+        """(8, count) mV of beats alone, and the phase of the heart's cycle (count,)."""
         coupling = (float(self._a["coupling"][0]), float(self._a["coupling"][1]))
-        r, kinds = rhythm.draw(rng, traits.rhythm, traits.irregular, coupling, seconds)
+        r, kinds = rhythm.draw(rng, traits.rhythm, traits.irregular, coupling, count / self.fs)
         shapes, times = beats_of(rng, traits, r)
         if "V" in kinds:
             score = rng.standard_normal(self._a["ectopic_sd"].size) * self._a["ectopic_sd"]
@@ -337,9 +349,7 @@ class Beats:
             where = np.array([kind == "V" for kind in kinds])
             shapes[where], times[where] = other, np.linspace(*ECTOPIC_SPAN, SAMPLES)
         phase = texture.phases(r, kinds, traits.intervals, ECTOPIC_QRS, count)
-        mv = lay(shapes, times, r, self.fs, count)
-        mv += texture.draw(rng, traits.texture, self._a["textures"], phase, mv)
-        return recorder.cleaned(mv, float(self._a["tolerance"]))
+        return lay(shapes, times, r, self.fs, count), phase
 
 
 def beats_of(rng: np.random.Generator, traits: Traits, r: Floats) -> tuple[Array, Floats]:

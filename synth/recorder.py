@@ -19,13 +19,13 @@ MOST = 0.01  # mV, of a tolerance
 
 
 def cleaned(mv: Array, tolerance: float) -> Array:
-    """(leads, samples) mV at 500 Hz, without what lies beside its smooth course by less than ``tolerance`` mV.
+    """(..., samples) mV at 500 Hz, without what lies beside its smooth course by less than ``tolerance`` mV.
 
     What lies beside it by twice as much is kept whole. No sample moves by more than ``tolerance``.
     """
     if tolerance <= 0:
         return mv
-    course = _mean(_mean(np.concatenate([mv[:, WIDTH - 2 :: -1], mv, mv[:, :-WIDTH:-1]], axis=1)))
+    course = _mean(_mean(np.concatenate([mv[..., WIDTH - 2 :: -1], mv, mv[..., :-WIDTH:-1]], axis=-1)))
     beside = mv - course
     share = np.abs(beside)
     share *= 1 / tolerance
@@ -36,11 +36,11 @@ def cleaned(mv: Array, tolerance: float) -> Array:
 
 
 def _mean(mv: Array) -> Array:
-    """(leads, samples - 8) means of WIDTH samples."""
-    two = mv[:, 1:] + mv[:, :-1]
-    four = two[:, 2:] + two[:, :-2]
-    nine = four[:, 4:-1] + four[:, :-5]
-    nine += mv[:, 8:]
+    """(..., samples - 8) means of WIDTH samples."""
+    two = mv[..., 1:] + mv[..., :-1]
+    four = two[..., 2:] + two[..., :-2]
+    nine = four[..., 4:-1] + four[..., :-5]
+    nine += mv[..., 8:]
     nine *= 1 / WIDTH
     return np.asarray(nine)
 

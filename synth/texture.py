@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
-from scipy.special import ndtri
 
 Floats: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
+Ints: TypeAlias = NDArray[np.intp]
 Array: TypeAlias = NDArray[Any]
 
 FS = 500.0  # Hz
@@ -39,19 +39,18 @@ MAINS = (BANDS[:-1] == 47.5) | (BANDS[:-1] == 98.0) | (BANDS[:-1] == 148.0)
 
 class _Group(NamedTuple):
     """Bands that swell and ebb together, from ``hz`` on: in bursts of so many samples, SD of whose log amplitude is
-    ``rest`` and, at slopes of WAVE, ``wave``; ``smooth``: samples over which the loudness is taken."""
+    ``rest`` and, at slopes of WAVE, ``wave``."""
 
     hz: float
     burst: int
     rest: float
     wave: float
-    smooth: int = 1
 
 
 # In all records alike: above 15 Hz recorders keep little between the waves, and that in pieces.
 GROUPS = (
     _Group(1.6, 250, 0.35, 0.35),
-    _Group(4.2, 60, 0.3, 0.3, 25),
+    _Group(4.2, 60, 0.3, 0.3),
     _Group(15, 12, 0.9, 0.5),
     _Group(60, 12, 1.5, 0.8),
 )
@@ -60,11 +59,15 @@ DRAWN_AS = np.where(MAINS, 0, np.searchsorted([group.hz for group in GROUPS], BA
 # Half of a burst is a lead's own: of noise that is alike in two leads so much is alike afterwards.
 ALIKE = np.exp(-0.5 * np.array([0.0, *(0.5 * (group.rest + group.wave) for group in GROUPS)])[DRAWN_AS] ** 2)
 STEP = 250  # samples over which the loudness of muscle noise is taken
+SMOOTH = 25  # and that of the slow group
 THIN = 5  # every so manieth sample is enough for what changes slowly
-HELD = 2  # samples over which the loudness of bursts is held
+QUICK = 4  # and for the loudness of bursts
+EARLIEST = 1500  # samples, a multiple of all that courses are made of
 MARGIN = 500  # samples more than asked for are drawn: a Fourier sum returns to its beginning
-# Values of equal probability of a standard normal distribution: to look them up takes a third of the time.
-NORMAL = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+# Complex numbers of equal probability, whose parts are normal with variance 1: to look them up is fast.
+_STEPS = (np.arange(256) + 0.5) / 256
+NORMAL = np.outer(np.sqrt(-2 * np.log(_STEPS)), np.exp(2j * np.pi * _STEPS)).ravel()
+NORMAL = (NORMAL / NORMAL.real.std()).astype(np.complex64)
 # Recorders keep steep waves and smooth between them: how loud noise is, follows the beats' slope (mV per sample) in the
 # lead. Up to QUIET it is as at rest; its log then rises in proportion to that of the slope, to WAVE and from there on.
 QUIET, WAVE, STROKE = 0.7e-3, 5e-3, 0.1
@@ -180,151 +183,175 @@ def _ways(steep: Array) -> tuple[Array, Array]:
 
 
 def _steep(beats: Array) -> F32:
-    """(leads, samples) squared slope in mV per sample, over 14 ms."""
-    one = np.asarray(beats[:, 2:] - beats[:, :-2], np.float32)
+    """(..., samples) squared slope in mV per sample, over 14 ms."""
+    one = np.asarray(beats[..., 2:] - beats[..., :-2], np.float32)
     one *= one
     one *= 0.25 / 7
-    two = one[:, 1:] + one[:, :-1]
-    seven = two[:, 4:-1] + one[:, 6:]
-    seven += two[:, :-5]
-    seven += two[:, 2:-3]
+    two = one[..., 1:] + one[..., :-1]
+    seven = two[..., 4:-1] + one[..., 6:]
+    seven += two[..., :-5]
+    seven += two[..., 2:-3]
     out = np.empty(beats.shape, np.float32)
-    out[:, 4:-4] = seven
-    out[:, :4], out[:, -4:] = seven[:, :1], seven[:, -1:]
+    out[..., 4:-4] = seven
+    out[..., :4], out[..., -4:] = seven[..., :1], seven[..., -1:]
     return out
 
 
-def draw(rng: np.random.Generator, texture: Texture, roots: Array, phase: NDArray[np.int8], beats: Array) -> F32:
-    """(leads, samples) mV at 500 Hz. roots: (bands, leads, leads), Cholesky factors of the correlations; beats: (leads,
-    samples) mV of what the texture is for.
+def draw(
+    rngs: Sequence[np.random.Generator],
+    textures: Sequence[Texture],
+    roots: Array,
+    phases: NDArray[np.int8],
+    beats: Array,
+) -> F32:
+    """(ECGs, leads, samples) mV at 500 Hz, each from its own generator.
+
+    roots: (bands, leads, leads), Cholesky factors of the correlations; phases: (ECGs, samples); beats: (ECGs, leads,
+    samples) mV of what the textures are for.
     """
-    leads, count = beats.shape
+    leads, count = beats.shape[1:]
     thin_size = int(next_fast_len(-(-(count + MARGIN) // THIN), real=True))
     size, thin_count = thin_size * THIN, -(-count // THIN)
-    spectrum = _spectrum(rng, texture.power, np.asarray(roots, np.float32), size)
+    spectrum = _spectrum(rngs, np.stack([texture.power for texture in textures]), roots, size)
 
-    def part(group: int, bins: int) -> NDArray[np.complex64]:
-        """Of the spectrum what is drawn with a group."""
-        out = np.zeros((leads, bins), np.complex64)
-        for columns in _columns(size)[group]:
-            out[:, columns] = spectrum[:, columns]
-        return out
-
-    def swelling(group: int, loud: F32) -> F32:
-        """(leads, thin_size) of a slow group, as loud as that; its loudness, too, returns to its beginning."""
-        back = np.linspace(0, 1, thin_size - thin_count, dtype=np.float32)
-        loud = np.concatenate([loud, loud[:, -1:] * (1 - back) + loud[:, :1] * back], axis=1)
-        out: F32 = irfft(part(group, thin_size // 2 + 1), thin_size, axis=1)
-        out *= loud
+    def part(groups: Sequence[int], bins: int) -> NDArray[np.complex64]:
+        """(groups, ECGs, leads, bins) of the spectrum, what is drawn with each."""
+        out = np.zeros((len(groups), *spectrum.shape[:2], bins), np.complex64)
+        for k, group in enumerate(groups):
+            for columns in _columns(size)[group]:
+                out[k, ..., columns] = spectrum[..., columns]
         return out
 
     steep = _steep(beats)
-    beside = (phase == BESIDE).astype(np.float32)
-    louder = texture.louder.T.astype(np.float32)
+    beside = (phases == BESIDE).astype(np.float32)
+    louder = np.stack([texture.louder.T for texture in textures], axis=1).astype(np.float32)
     slowest, slow, *quick = GROUPS
-    courses = [_course(rng, leads, count, group.burst) for group in (slowest, slow, quick[0])]
-    unsteady = np.float32(texture.unsteady) * _course(rng, leads, count, STEP)
+    # How long ago courses of loudness have begun; or bursts would be at the same samples in all ECGs.
+    early = np.array([rng.integers(EARLIEST) for rng in rngs])
+    courses = [_course(rngs, leads, count, group.burst) for group in (slowest, slow, quick[0])]
+    unsteady = np.array([texture.unsteady for texture in textures], np.float32)[:, None, None]
+    unsteady = unsteady * _course(rngs, leads, count, STEP)
 
     sd = np.float32(slowest.rest)
-    sway = _between(courses[0], slowest.burst // THIN, thin_count)
-    low = swelling(1, np.exp(sd * sway - sd**2))  # of the same mean power
-    bursts = _bursts([slow], courses[1], THIN, thin_count)
-    level = _between(unsteady, STEP // THIN, thin_count)
-    low += swelling(2, _loud([slow], louder[:1], level, bursts, _ways(steep[:, ::THIN]), beside[::THIN])[0])
-    evenly = part(0, size // 2 + 1)
-    evenly[:, : thin_size // 2 + 1] += rfft(low, axis=1)  # it joins the sum of what hums evenly
-    out: F32 = irfft(evenly, size, axis=1)[:, :count]
-    held_count = -(-count // HELD)
-    bursts = _bursts(quick, courses[2], HELD, held_count)
-    level = _between(unsteady, STEP // HELD, held_count)
-    louds = _loud(quick, louder[1:], level, bursts, _ways(steep[:, ::HELD]), beside[::HELD])
-    for k, loud in enumerate(louds, start=3):
-        noise: F32 = irfft(part(k, size // 2 + 1), size, axis=1)[:, :count]
-        noise *= np.repeat(loud, HELD, axis=1)[:, :count]
+    sway = np.exp(sd * _between(courses[0], slowest.burst // THIN, early // THIN, thin_count) - sd**2)
+    bursts = _bursts([slow], courses[1], THIN, early, thin_count)
+    level = _between(unsteady, STEP // THIN, early // THIN, thin_count)
+    power = np.exp(2 * _log_loud(louder[:1], level, bursts, _ways(steep[..., ::THIN])))
+    loud = np.sqrt(uniform_filter1d(power, SMOOTH // THIN))
+    louds = np.concatenate([sway[None], _levelled(loud, beside[:, ::THIN])])  # both of the same mean power
+    back = np.linspace(0, 1, thin_size - thin_count, dtype=np.float32)  # they, too, return to their beginning
+    louds = np.concatenate([louds, louds[..., -1:] * (1 - back) + louds[..., :1] * back], axis=-1)
+    low = irfft(part((1, 2), thin_size // 2 + 1), thin_size)
+    low *= louds
+    evenly = part((0,), size // 2 + 1)[0]
+    evenly[..., : thin_size // 2 + 1] += rfft(low[0] + low[1])  # it joins the sum of what hums evenly
+    out: F32 = irfft(evenly, size)[..., :count]
+
+    at = np.arange(0, count + 2 * QUICK, QUICK) - early[:, None] % QUICK
+    at = np.minimum(np.maximum(at, 0), count - 1)[:, None]
+    bursts = _bursts(quick, courses[2], QUICK, early, at.shape[2])
+    level = np.take_along_axis(_between(unsteady, STEP, early, count), at, axis=2)
+    log = _log_loud(louder[1:], level, bursts, _ways(np.take_along_axis(steep, at, axis=2)))
+    log = _mixed([log], _ramps(QUICK), early, count)  # on straight lines
+    for k, loud in enumerate(_levelled(np.exp(log, out=log), beside), start=3):
+        noise = irfft(part((k,), size // 2 + 1)[0], size)[..., :count]
+        noise *= loud
         out += noise
     return out
 
 
-def _spectrum(rng: np.random.Generator, power: Floats, roots: F32, size: int) -> NDArray[np.complex64]:
-    """(leads, size // 2 + 1) of noise, see ``draw``."""
+def _spectrum(rngs: Sequence[np.random.Generator], power: Floats, roots: Array, size: int) -> NDArray[np.complex64]:
+    """(ECGs, leads, size // 2 + 1) of noise, see ``draw``; power: (ECGs, bands, leads)."""
     low, share, bounds = _bins(size)
-    leads = power.shape[1]
-    which = rng.integers(0, 2**64, -(-leads * low.size // 2), np.uint64).view(np.uint16)  # four at a time
-    values = NORMAL.take(which[: 2 * leads * low.size], mode="clip")  # which is not needed, but faster
-    apart = values.view(np.complex64).reshape(leads, low.size)
+    leads = power.shape[2]
+    words = -(-leads * low.size // 4)  # of four numbers each
+    which = np.stack([rng.integers(0, 2**64, words, np.uint64) for rng in rngs]).view(np.uint16)
+    # Nothing is clipped, but it is faster so.
+    apart = NORMAL.take(which[:, : leads * low.size], mode="clip").reshape(-1, leads, low.size)
     spectrum: NDArray[np.complex64] = np.empty_like(apart)
     # Of complex numbers: how their sums are taken does not depend on threads and processors.
     for root, (start, stop) in zip(roots.astype(np.complex64), pairwise(bounds), strict=True):
-        np.matmul(root, apart[:, start:stop], out=spectrum[:, start:stop])
-    log = (power.T * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)).astype(np.float32)
-    gain = np.take(np.diff(log, axis=1), low, axis=1)
+        np.matmul(root, apart[..., start:stop], out=spectrum[..., start:stop])
+    log = power.transpose(0, 2, 1) * (0.5 * np.log(10.0)) + 0.25 * np.log((FS * size / 2) ** 2 / 4)
+    log = log.astype(np.float32)
+    gain = np.take(np.diff(log), low, axis=2)
     gain *= share
-    gain += np.take(log, low, axis=1)
+    gain += np.take(log, low, axis=2)
     spectrum *= np.exp(gain, out=gain)
-    spectrum[:, 0] = 0.0
+    spectrum[..., 0] = 0.0
     return spectrum
 
 
-def _loud(
-    groups: Sequence[_Group],
-    louder: F32,
-    unsteady: F32,
-    bursts: tuple[F32, F32],
-    ways: tuple[Array, Array],
-    beside: F32,
-) -> F32:
-    """(groups, leads, samples) factors of the groups' noise. Where ``beside`` is 1 their mean square is: there the mean
-    power is what ``power`` says. Takes ``bursts`` for its own."""
+def _log_loud(louder: F32, unsteady: F32, bursts: tuple[F32, F32], ways: tuple[Array, Array]) -> F32:
+    """(groups, ECGs, leads, samples) logs of how loud their noise is. louder: (groups, ECGs, 2). Takes ``bursts`` for
+    its own."""
     to_wave, to_stroke = ways
     log, in_waves = bursts
     log *= 1 - to_wave
     in_waves *= to_wave - np.minimum(to_stroke, 1)  # strokes come in no bursts
     log += in_waves
-    for how, way in zip(louder.T, ways, strict=True):
-        log += np.multiply(how[:, None, None], way, out=in_waves)
+    for k, way in enumerate(ways):
+        log += np.multiply(louder[..., k, None, None], way, out=in_waves)
     log += unsteady
-    loud: F32 = np.exp(log, out=log)
-    if groups[0].smooth > 1:
-        loud = np.sqrt(uniform_filter1d(loud**2, groups[0].smooth // THIN, axis=2))
-    if (count := beside.sum()) > 0:
-        loud *= np.sqrt(count / ((loud * loud) @ beside))[..., None]
+    return log
+
+
+def _levelled(loud: F32, beside: F32) -> F32:
+    """(groups, ECGs, leads, samples) with a mean square of 1 where ``beside`` (ECGs, samples) is 1: there the mean
+    power is what ``power`` says."""
+    power = (loud * loud) @ beside[..., None]
+    loud *= np.sqrt(np.where(power > 0, beside.sum(axis=1)[:, None, None] / np.maximum(power, 1e-30), 1.0))
     return loud
 
 
-def _bursts(groups: Sequence[_Group], course: F32, every: int, count: int) -> tuple[F32, F32]:
-    """(groups, leads, count) logs of how loud bursts are at rest and in waves, at every so manieth sample; of groups
-    whose bursts are equally long. What half a second holds of them is always the same: that is for `unsteady` to say.
+def _bursts(groups: Sequence[_Group], course: F32, every: int, early: Ints, count: int) -> tuple[F32, F32]:
+    """(groups, ECGs, leads, count) logs of how loud bursts are at rest and in waves, at every so manieth sample.
+
+    The groups' bursts are equally long. What half a second holds of them is always the same: that is for `unsteady`.
     """
     burst = groups[0].burst
-    finer = np.repeat(course, 2, axis=1)[:, :-1]  # bursts may be loudest between two points
-    finer[:, 1::2] = np.float32(np.sqrt(0.5)) * (course[:, 1:] + course[:, :-1])
-    sd = np.array([[g.rest for g in groups], [g.wave for g in groups]], np.float32)[..., None, None]
-    power = uniform_filter1d(np.exp(2 * sd * finer), round(2 * STEP / burst), axis=3)[..., ::2]
-    at_rest, in_waves = _between(sd * course, burst // every, count, -0.5 * np.log(power))
+    finer = np.repeat(course, 2, axis=-1)[..., :-1]  # bursts may be loudest between two points
+    finer[..., 1::2] = np.float32(np.sqrt(0.5)) * (course[..., 1:] + course[..., :-1])
+    sd = np.array([[g.rest for g in groups], [g.wave for g in groups]], np.float32)[..., None, None, None]
+    power = uniform_filter1d(np.exp(2 * sd * finer), round(2 * STEP / burst))[..., ::2].copy()
+    level = -0.5 * np.log(power, out=power)
+    at_rest, in_waves = _between(sd * course, burst // every, early // every, count, level)
     return at_rest, in_waves
 
 
-def _course(rng: np.random.Generator, leads: int, count: int, step: int) -> F32:
-    """(leads, points) standard normal, one every ``step`` of ``count`` samples; half of the variance is all leads'."""
-    points = rng.standard_normal((leads + 1, count // step + 2), dtype=np.float32)
-    return np.asarray(np.float32(np.sqrt(0.5)) * (points[:1] + points[1:]))
+def _course(rngs: Sequence[np.random.Generator], leads: int, count: int, step: int) -> F32:
+    """(ECGs, leads, points) standard normal, one every ``step`` of ``count`` samples; half of the variance is all
+    leads'."""
+    shape = leads + 1, count // step + 4
+    points = np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])
+    return np.asarray(np.float32(np.sqrt(0.5)) * (points[:, :1] + points[:, 1:]))
 
 
-def _between(course: F32, step: int, count: int, level: F32 | None = None) -> F32:
-    """(..., count) of a course (..., points), everywhere of the variance that it has at its points; ``level``
-    (..., points), if there is one, is added as it is."""
-    parts = [course] if level is None else [course, level]
+def _between(course: F32, step: int, early: Ints, count: int, level: F32 | None = None) -> F32:
+    """(..., ECGs, leads, count) of a course (..., points), see ``_mixed``, everywhere of the variance that it has at
+    its points; ``level`` (..., points), if there is one, is added as it is."""
+    ramps = _ramps(step)
+    weights = ramps / np.sqrt((ramps**2).sum(axis=0))
+    if level is None:
+        return _mixed([course], weights, early, count)
+    return _mixed([course, level], np.concatenate([weights, ramps]), early, count)
+
+
+def _mixed(parts: Sequence[F32], weights: F32, early: Ints, count: int) -> F32:
+    """(..., ECGs, leads, count) of courses (..., points): of the points before and after a sample, of each, so much.
+    Each ECG's began ``early``, or a multiple of what is between two points later."""
+    step = weights.shape[1]
     ends = np.stack([end for part in parts for end in (part[..., :-1], part[..., 1:])], axis=-1)
-    between: F32 = ends.reshape(-1, 2 * len(parts)) @ _weights(step)[: 2 * len(parts)]
-    return between.reshape(*course.shape[:-1], -1)[..., :count]
+    every: F32 = (ends.reshape(-1, len(weights)) @ weights).reshape(*parts[0].shape[:-1], -1)
+    of_ecgs = [every[..., k, :, first : first + count] for k, first in enumerate((early % step).tolist())]
+    return np.stack(of_ecgs, axis=-3)
 
 
 @lru_cache(maxsize=16)
-def _weights(step: int) -> F32:
-    """(4, step) of the two points beside a sample: those that keep the variance, and those of a straight line."""
+def _ramps(step: int) -> F32:
+    """(2, step) how near the samples from a point to the next are to the one and the other."""
     share = np.arange(step, dtype=np.float32) / np.float32(step)
-    ramps = np.stack([1 - share, share])
-    return np.concatenate([ramps / np.sqrt((ramps**2).sum(axis=0)), ramps])
+    return np.stack([1 - share, share])
 
 
 @lru_cache(maxsize=8)

@@ -150,12 +150,12 @@ def test_slow_noise_swells_and_ebbs_in_its_own_time():
     for low, high, sd in ((1.6, 4.2, 0.35), (4.2, 15.0, 0.3)):
         inside = (texture.BANDS[:-1] >= low) & (texture.BANDS[1:] <= high)
         of = of_texture(np.where(inside[:, None], -4.0, -11.0) * np.ones(8))
-        drawn = texture.draw(np.random.default_rng(3), of, roots, *no_beats(400_000))
+        drawn = draw_texture(3, of, roots, *no_beats(400_000))
         # Of noise of Gaussians whose log amplitude has SD s, kurtosis is 3 exp(4 s^2).
         kurtosis = (drawn**4).mean(axis=1) / (drawn**2).mean(axis=1) ** 2
         assert kurtosis.mean() == pytest.approx(3 * np.exp(4 * sd**2), rel=0.2)
     of = of_texture(np.where(texture.BANDS[1:, None] <= 15, -4.0, -8.0) * np.ones(8), 0.3)
-    drawn = texture.draw(np.random.default_rng(4), of, roots, *no_beats(400_000))
+    drawn = draw_texture(4, of, roots, *no_beats(400_000))
     slow = (texture.BANDS[:-1] >= 0.5) & (texture.BANDS[1:] <= 9.0)
     power = texture.measure(drawn, *no_beats(400_000))[0].power[slow].mean(axis=1)
     assert power == pytest.approx(np.full(slow.sum(), -4.0), abs=0.05)  # there is as much of it as without
@@ -163,9 +163,7 @@ def test_slow_noise_swells_and_ebbs_in_its_own_time():
 
 def test_noise_without_slopes_is_taken_to_be_as_usual():
     phase, beats = no_beats(5000)
-    drawn = texture.draw(
-        np.random.default_rng(0), of_texture(), np.tile(np.eye(8), (texture.COUNT, 1, 1)), phase, beats
-    )
+    drawn = draw_texture(0, of_texture(), np.tile(np.eye(8), (texture.COUNT, 1, 1)), phase, beats)
     assert texture.measure(drawn, phase, beats)[0].louder == pytest.approx(texture.USUALLY)
 
 
@@ -288,12 +286,16 @@ def no_beats(samples):
     return np.zeros(samples, np.int8), np.zeros((8, samples))
 
 
+def draw_texture(seed, of, roots, phase, beats):
+    return texture.draw([np.random.default_rng(seed)], [of], roots, phase[None], beats[None])[0]
+
+
 def test_texture_is_measured_as_it_was_drawn():
     power = np.tile(np.linspace(-4.0, -7.0, texture.COUNT)[:, None], (1, 8))
     power[:, 3] += 1.0
     roots = _roots(np.full((1, texture.COUNT, 8, 8), 0.4))
     phase, beats = no_beats(100_000)
-    drawn = texture.draw(np.random.default_rng(0), of_texture(power), roots, phase, beats)
+    drawn = draw_texture(0, of_texture(power), roots, phase, beats)
     found, likeness = texture.measure(drawn, phase, beats)
     np.testing.assert_allclose(found.power[14:], power[14:], atol=0.3)
     told = (texture.BANDS[:-1] >= 1.6) & ~texture.MAINS
@@ -315,7 +317,7 @@ def test_noise_is_as_much_louder_as_the_beats_are_steep(louder):
     rest = np.tile((spike == 0) & (bump == 0), 200)
     roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
     of = of_texture(np.full((texture.COUNT, 8), -8.0), 0.2, louder)
-    several = [texture.draw(np.random.default_rng(seed), of, roots, phase.astype(np.int8), beats) for seed in range(6)]
+    several = [draw_texture(seed, of, roots, phase.astype(np.int8), beats) for seed in range(6)]
     mean = np.mean([texture.measure(one, phase.astype(np.int8), beats)[0].louder for one in several], axis=0)
     drawn = np.concatenate(several, axis=1)
     phase, rest = np.tile(phase, 6), np.tile(rest, 6)
@@ -329,15 +331,37 @@ def test_noise_is_as_much_louder_as_the_beats_are_steep(louder):
     assert fast.var(axis=1) == pytest.approx(np.full(8, 1e-8 * 180), rel=0.3)
 
 
+def test_several_ecgs_have_the_texture_that_each_has_alone():
+    roots = _roots(np.full((1, texture.COUNT, 8, 8), 0.4))
+    rng = np.random.default_rng(0)
+    of = [of_texture(rng.normal(-6, 1, (texture.COUNT, 8)), u, rng.normal(0.5, 0.2, (2, 3))) for u in (0.0, 0.4, 0.2)]
+    phases = rng.integers(0, 3, (3, 3001)).astype(np.int8)
+    phases[1] = texture.OTHER
+    beats = np.cumsum(rng.normal(0, 3e-3, (3, 8, 3001)), axis=2)
+    together = texture.draw([np.random.default_rng(k) for k in range(3)], of, roots, phases, beats)
+    for k in range(3):
+        assert np.array_equal(together[k], draw_texture(k, of[k], roots, phases[k], beats[k]))
+
+
+def test_nothing_happens_at_fixed_places_of_textures():
+    """How loud noise is, is told at some samples, and is between them elsewhere: not at the same ones in all ECGs."""
+    roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
+    rngs = [np.random.default_rng(k) for k in range(120)]
+    drawn = texture.draw(rngs, [of_texture()] * 120, roots, np.zeros((120, 2500), np.int8), np.zeros((120, 8, 2500)))
+    bends = np.sqrt(np.abs(np.diff(drawn, 2, axis=2)))[..., :2496].reshape(120, 8, -1, 12)
+    apart = bends.mean(axis=(0, 1, 2)) - bends.mean()
+    assert np.abs(apart).max() < 5 * bends.std() / np.sqrt(bends[..., 0].size)
+
+
 def test_noise_comes_in_bursts_but_as_much_of_it():
     roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
-    drawn = texture.draw(np.random.default_rng(1), of_texture(), roots, *no_beats(200_000))
+    drawn = draw_texture(1, of_texture(), roots, *no_beats(200_000))
     fast = sosfiltfilt(butter(4, 60, "highpass", fs=500, output="sos"), drawn, axis=1)
     assert fast.var(axis=1) == pytest.approx(np.full(8, 1e-7 * 190), rel=0.1)
     parts = np.log(np.sqrt((fast.reshape(8, -1, 20) ** 2).mean(axis=2)))
     assert 0.4 < np.diff(parts, axis=1).std() / np.sqrt(2) < 0.8  # real records: 0.48 to 0.66; steady noise: 0.22
     hum = of_texture(np.where(texture.MAINS[:, None], -3.0, -9.0) * np.ones(8))
-    drawn = texture.draw(np.random.default_rng(1), hum, roots, *no_beats(20_000))
+    drawn = draw_texture(1, hum, roots, *no_beats(20_000))
     parts = np.log(np.sqrt((drawn.reshape(8, -1, 20) ** 2).mean(axis=2)))
     assert np.diff(parts, axis=1).std() < 0.35
 
@@ -347,7 +371,7 @@ def test_how_unsteady_noise_is_shows_beside_its_bursts():
 
     def found(unsteady):
         of = of_texture(unsteady=unsteady)
-        drawn = texture.draw(np.random.default_rng(2), of, roots, *no_beats(50_000))
+        drawn = draw_texture(2, of, roots, *no_beats(50_000))
         return texture.measure(drawn, *no_beats(50_000))[0].unsteady
 
     steady = found(0.0)
