@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -100,22 +101,30 @@ class Density:
         z = np.empty((d, records, n), np.float32)
         state = begin[kind]  # (records, n, members, H + D): the hidden layer, and what is linear in the means
         change = np.empty_like(state)
-        record, row = np.arange(records), np.arange(records * n)
+        row = np.arange(records * n)
         exact = np.float32 if n == 1 else np.float64
+        # Number by number in the order of the members, whose weights are read once.
+        order = np.argsort(member, axis=1, kind="stable")
+        stops = (member[:, :, None] == np.arange(members)).sum(axis=1).cumsum(axis=1).tolist()
+        gumbel = np.take_along_axis(gumbel, order[:, :, None, None], axis=1)
+        noise = np.take_along_axis(noise, order[:, :, None], axis=1)
+        p = np.empty((records, n, 3 * g), exact)
         for k in range(d):
             if k == 0 and first is not None:
                 z[0] = first
             else:
-                of = member[k]
-                own = state[record, :, of]
+                own = state[order[k], :, member[k, order[k]]]
                 # Of each generator on its own: how sums are taken does not depend on how many there are; and of many
                 # rows so exactly that it hardly depends on threads and processors.
                 layer = np.tanh(own[:, :, :hidden]).astype(exact, copy=False)
-                p = (np.matmul(layer, out[k, of]) + offset[k, of]).reshape(-1, 3 * g)
-                part = (p[:, 2 * g :] + gumbel[k].reshape(-1, g)).argmax(axis=1)
-                sd = np.exp(np.minimum(np.maximum(p[row, g + part], LOG_SD[0]), LOG_SD[1]))
-                value = (p[row, part] + sd * noise[k].ravel()).reshape(records, n) + own[:, :, hidden + k]
-                z[k] = np.minimum(np.maximum(value, -LIMIT), LIMIT)
+                for of, (start, stop) in enumerate(pairwise([0, *stops[k]])):
+                    np.matmul(layer[start:stop], out[k, of], out=p[start:stop])
+                    p[start:stop] += offset[k, of]
+                flat = p.reshape(-1, 3 * g)
+                part = (flat[:, 2 * g :] + gumbel[k].reshape(-1, g)).argmax(axis=1)
+                sd = np.exp(np.minimum(np.maximum(flat[row, g + part], LOG_SD[0]), LOG_SD[1]))
+                value = (flat[row, part] + sd * noise[k].ravel()).reshape(records, n) + own[:, :, hidden + k]
+                z[k, order[k]] = np.minimum(np.maximum(value, -LIMIT), LIMIT)
             state += np.multiply(z[k, :, :, None, None], step[k], out=change)
         return z.transpose(1, 2, 0).astype(np.float64), kind
 

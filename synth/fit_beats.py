@@ -540,10 +540,10 @@ def save(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], out: str |
 
 
 def card_of(
-    examples: Sequence[Example], used: Mapping[str, int], left_out: int, seed: int, minutes: float, compute: str,
-    data: str,
+    examples: Sequence[Example], own: int, used: Mapping[str, int], left_out: int, seed: int, minutes: float,
+    compute: str, data: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """What users of the weights should know."""
+    """What users of the weights should know; the first ``own`` examples are those that ECGs will be like."""
     count = Counter(name for e in examples for name in e.classes)
     return {
         "name": "beats",
@@ -552,7 +552,8 @@ def card_of(
         "conditions": list(Beats.conditions),
         "data": data or "records of the user's own",
         "records": dict(used),
-        "windows": len(examples),
+        "windows": own,
+        "windows_of_also": len(examples) - own,
         "left_out": left_out,
         "labelled": {name: count[name] for name in CLASSES},
         "with_sex": int(sum(np.isfinite(e.female) for e in examples)),
@@ -623,7 +624,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         arrays = fit(examples[:own], options.seed, options.epochs, options.draws, tell, examples[own:])
     minutes = (time.monotonic() - begin) / 60
-    card = card_of(examples, used, len(left_out), options.seed, minutes, options.compute, options.about)
+    card = card_of(examples, own, used, len(left_out), options.seed, minutes, options.compute, options.about)
     path = save(arrays, card, options.out)
     if not options.quiet:
         print(f"{path}: {len(examples)} records, {len(left_out)} left out, {minutes:.1f} min")

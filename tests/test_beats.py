@@ -544,6 +544,8 @@ def test_the_command_writes_weights_and_their_card(tmp_path):
         [
             "--data",
             f"wfdb:{tmp_path / 'data'}@:-3",
+            "--also",
+            f"wfdb:{tmp_path / 'data'}@-3:",
             "--out",
             str(out),
             "--epochs",
@@ -555,10 +557,29 @@ def test_the_command_writes_weights_and_their_card(tmp_path):
     )
     assert status == 0
     card = json.loads((out / "beats.json").read_text())
-    assert card["records"] == {"wfdb": 33} and card["left_out"] == 1 and card["seed"] == 0
+    assert card["records"] == {"wfdb": 36} and card["left_out"] == 1 and card["seed"] == 0
+    assert (card["windows"], card["windows_of_also"]) == (33, 3)
     model = Beats.load(out / "beats.npz")
     assert model.sha256 == card["sha256"]
     assert model.sample(rngs(0), 3.0, Condition())[0].shape == (1, 8, 1500)
+
+
+def test_ecgs_are_like_the_data_and_not_like_what_helps_to_learn(examples):
+    faster = [
+        dataclasses.replace(e, row=e.row - 0.5 * (np.arange(e.row.size) == 0), power=e.power + 2, kind=1)
+        for e in examples
+    ]
+    alone, helped = (fit(examples, epochs=1, draws=8, also=also) for also in ((), faster))
+    assert not np.array_equal(alone["linear"], helped["linear"])
+    for key in ("shares", "textures"):
+        assert helped[key] == pytest.approx(alone[key])
+    names = slice(len(NAMES))
+    assert helped["quantiles"][:, names] == pytest.approx(alone["quantiles"][:, names])
+    assert helped["level"].shape == alone["level"].shape
+    drawn = [traits for _, traits, _ in Beats(helped)._draw(rngs(*range(60)), Condition(), 1000)]
+    usual = np.mean([e.power for e in examples])
+    assert np.mean([traits.texture.power for traits in drawn]) == pytest.approx(usual, abs=0.5)
+    assert np.mean([traits.irregular for traits in drawn]) < 0.5
 
 
 def test_too_little_to_learn_from_is_refused(examples, tmp_path, capsys):
