@@ -242,11 +242,12 @@ class Beats:
             z, kind = self._density.draw(rngs, n)
             return z, kind, np.asarray(60.0 / np.exp(np.interp(z[..., 0], scores, table)))
         low, high = rate
-        a, b = (float(ndtr(np.interp(np.log(60.0 / v), table, scores))) for v in (high, low))
+        a, b = (float(ndtr(np.interp(np.log(60.0 / v), table, SCORES))) for v in (high, low))
         u = np.stack([rng.random(n) for rng in rngs])
         if b - a > 0.002:
-            first = ndtri(a + (b - a) * u)
-            hr = np.clip(60.0 / np.exp(np.interp(first, scores, table)), low, high)
+            normal = ndtri(a + (b - a) * u)
+            hr = np.clip(60.0 / np.exp(np.interp(normal, SCORES, table)), low, high)
+            first = np.interp(normal, SCORES, scores)
         else:  # rarer than the model knows: any rate is as good
             hr = low + (high - low) * u
             first = np.interp(np.log(60.0 / hr), table, scores)
@@ -331,17 +332,19 @@ class Beats:
 
     def _render(self, rngs: Sequence[np.random.Generator], traits: Sequence[Traits], count: int) -> Array:
         """(ECGs, 8, count) mV."""
-        mv = np.empty((len(rngs), len(LEADS8), count), np.float32)
-        phases = np.empty((len(rngs), count), np.int8)
+        whole = count + 2 * recorder.REACH  # what is recorded does not begin or end there
+        mv = np.empty((len(rngs), len(LEADS8), whole), np.float32)
+        phases = np.empty((len(rngs), whole), np.int8)
         for k, (rng, one) in enumerate(zip(rngs, traits, strict=True)):
             mv[k], phases[k] = self._beating(rng, one, count)
         mv += texture.draw(rngs, [one.texture for one in traits], self._a["textures"], phases, mv)
-        return recorder.cleaned(mv, float(self._a["tolerance"]))
+        return recorder.cleaned(mv, float(self._a["tolerance"]))[..., recorder.REACH : -recorder.REACH]
 
     def _beating(self, rng: np.random.Generator, traits: Traits, count: int) -> tuple[Array, NDArray[np.int8]]:
-        """(8, count) mV of beats alone, and the phase of the heart's cycle (count,)."""
+        """(8, samples) mV of beats alone, and the phase of the heart's cycle (samples,), REACH more at either end."""
         coupling = (float(self._a["coupling"][0]), float(self._a["coupling"][1]))
         r, kinds = rhythm.draw(rng, traits.rhythm, traits.irregular, coupling, count / self.fs)
+        r, count = r + recorder.REACH / self.fs, count + 2 * recorder.REACH
         shapes, times = beats_of(rng, traits, r)
         if "V" in kinds:
             score = rng.standard_normal(self._a["ectopic_sd"].size) * self._a["ectopic_sd"]

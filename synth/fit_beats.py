@@ -354,15 +354,15 @@ def calibrate(
             errors.append(found.row - traits.meant - lack)
             of_power.append(found.power - (traits.texture.power - louder))
             if found.kind > 0:
-                errors[-1][NAMES.index("log p")] = 0.0  # there was nothing to be found
+                errors[-1][NAMES.index("log p")] = np.nan
         if len(errors) < count / 2:
             raise UsageError(
                 f"{count - len(errors)} of {count} ECGs drawn cannot be measured; expected few. Give more records."
             )
-        step = _mean(np.array(errors))
+        step = np.array([_mean(column) for column in np.transpose(errors)])
         step[fixed] = 0.0
         shift -= step
-        louder -= _mean(np.array(of_power))
+        louder -= np.apply_along_axis(_mean, 0, np.array(of_power))
     return {
         "calibration": shift,
         "texture_mean": (mean + louder).ravel().astype(np.float32),
@@ -370,11 +370,11 @@ def calibrate(
     }
 
 
-def _mean(errors: Floats) -> Floats:
-    """Mean over the first axis. What is farther out than all but a fiftieth, counts as that: some ECGs are measured
-    badly."""
-    low, high = np.quantile(errors, [0.02, 0.98], axis=0)
-    return np.asarray(np.clip(errors, low, high).mean(axis=0))
+def _mean(errors: Floats) -> float:
+    """Mean of what is known, 0 if nothing is. What is farther out than all but a fiftieth counts as that: some ECGs are
+    measured badly."""
+    known = errors[np.isfinite(errors)]
+    return float(np.clip(known, *np.quantile(known, [0.02, 0.98])).mean()) if known.size else 0.0
 
 
 def _components(x: Floats, count: int) -> tuple[Floats, Floats, Floats]:
@@ -540,8 +540,8 @@ def save(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], out: str |
 
 
 def card_of(
-    examples: Sequence[Example], own: int, used: Mapping[str, int], left_out: int, seed: int, minutes: float,
-    compute: str, data: str,
+    examples: Sequence[Example], own: int, used: Mapping[str, int], also: Mapping[str, int], left_out: int, seed: int,
+    minutes: float, compute: str, data: str,
 ) -> dict[str, Any]:  # fmt: skip
     """What users of the weights should know; the first ``own`` examples are those that ECGs will be like."""
     count = Counter(name for e in examples for name in e.classes)
@@ -553,7 +553,8 @@ def card_of(
         "data": data or "records of the user's own",
         "records": dict(used),
         "windows": own,
-        "windows_of_also": len(examples) - own,
+        "also": dict(also),
+        "also_windows": len(examples) - own,
         "left_out": left_out,
         "labelled": {name: count[name] for name in CLASSES},
         "with_sex": int(sum(np.isfinite(e.female) for e in examples)),
@@ -591,9 +592,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of all that is random [0]")
     add("--limit", type=int, metavar="N", help="records of each source at most [all]")
     add("--epochs", type=int, default=80, metavar="N", help="of each member of the density at most [80]")
-    add(
-        "--draws", type=int, default=1000, metavar="N", help="ECGs drawn and measured to calibrate the intervals [1000]"
-    )
+    add("--draws", type=int, default=1000, metavar="N", help="ECGs drawn and measured to calibrate [1000]")
     add("--about", default="", metavar="TEXT", help="the data, their licence and source, for the card")
     add("--compute", default="", metavar="TEXT", help="what it was trained on, for the card")
     add("--quiet", action="store_true", help="print only errors")
@@ -610,10 +609,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
     begin = time.monotonic()
     examples, left_out, used = examples_of(options.data, options.limit, options.quiet)
-    own = len(examples)
+    own, also = len(examples), dict[str, int]()
     if options.also:
         more = examples_of(options.also, options.limit, options.quiet)
-        examples, left_out, used = examples + more[0], left_out + more[1], Counter(used) + Counter(more[2])
+        examples, left_out, also = examples + more[0], left_out + more[1], more[2]
     for name, why in left_out:
         print(f"left out {name}: {why}", file=sys.stderr)
     with tqdm(desc="density", unit="epoch", disable=options.quiet) as bar:
@@ -624,7 +623,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         arrays = fit(examples[:own], options.seed, options.epochs, options.draws, tell, examples[own:])
     minutes = (time.monotonic() - begin) / 60
-    card = card_of(examples, own, used, len(left_out), options.seed, minutes, options.compute, options.about)
+    card = card_of(examples, own, used, also, len(left_out), options.seed, minutes, options.compute, options.about)
     path = save(arrays, card, options.out)
     if not options.quiet:
         print(f"{path}: {len(examples)} records, {len(left_out)} left out, {minutes:.1f} min")

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 
 WIDTH = 9  # samples at 500 Hz, over which a mean is taken twice for a signal's smooth course
+REACH = WIDTH - 1  # samples on either side that have a part in what is made of one
 MOST = 0.01  # mV, of a tolerance
 
 
 def cleaned(mv: Array, tolerance: float) -> Array:
     """(..., samples) mV at 500 Hz, without what lies beside its smooth course by less than ``tolerance`` mV.
 
-    What lies beside it by twice as much is kept whole. No sample moves by more than ``tolerance``.
+    What lies beside it by twice as much is kept whole. No sample moves by more than ``tolerance``. The REACH samples at
+    either end are compared with themselves in place of what was before or after.
     """
     if tolerance <= 0:
         return mv
-    course = _mean(_mean(np.concatenate([mv[..., WIDTH - 2 :: -1], mv, mv[..., :-WIDTH:-1]], axis=-1)))
+    course = _mean(_mean(np.concatenate([mv[..., REACH - 1 :: -1], mv, mv[..., : -REACH - 1 : -1]], axis=-1)))
     beside = mv - course
     share = np.abs(beside)
     share *= 1 / tolerance

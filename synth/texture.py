@@ -62,7 +62,7 @@ STEP = 250  # samples over which the loudness of muscle noise is taken
 SMOOTH = 25  # and that of the slow group
 THIN = 5  # every so manieth sample is enough for what changes slowly
 QUICK = 4  # and for the loudness of bursts
-EARLIEST = 1500  # samples, a multiple of all that courses are made of
+EARLIEST = 1500  # samples, a common multiple of those between the points of courses
 MARGIN = 500  # samples more than asked for are drawn: a Fourier sum returns to its beginning
 # Complex numbers of equal probability, whose parts are normal with variance 1: to look them up is fast.
 _STEPS = (np.arange(256) + 0.5) / 256
@@ -226,16 +226,16 @@ def draw(
     beside = (phases == BESIDE).astype(np.float32)
     louder = np.stack([texture.louder.T for texture in textures], axis=1).astype(np.float32)
     slowest, slow, *quick = GROUPS
-    # How long ago courses of loudness have begun; or bursts would be at the same samples in all ECGs.
+    # How long courses of loudness have been under way; or their points would be at the same samples in all ECGs.
     early = np.array([rng.integers(EARLIEST) for rng in rngs])
     courses = [_course(rngs, leads, count, group.burst) for group in (slowest, slow, quick[0])]
     unsteady = np.array([texture.unsteady for texture in textures], np.float32)[:, None, None]
     unsteady = unsteady * _course(rngs, leads, count, STEP)
 
     sd = np.float32(slowest.rest)
-    sway = np.exp(sd * _between(courses[0], slowest.burst // THIN, early // THIN, thin_count) - sd**2)
+    sway = np.exp(sd * _between(courses[0], slowest.burst, THIN, early, thin_count) - sd**2)
     bursts = _bursts([slow], courses[1], THIN, early, thin_count)
-    level = _between(unsteady, STEP // THIN, early // THIN, thin_count)
+    level = _between(unsteady, STEP, THIN, early, thin_count)
     power = np.exp(2 * _log_loud(louder[:1], level, bursts, _ways(steep[..., ::THIN])))
     loud = np.sqrt(uniform_filter1d(power, SMOOTH // THIN))
     louds = np.concatenate([sway[None], _levelled(loud, beside[:, ::THIN])])  # both of the same mean power
@@ -250,9 +250,9 @@ def draw(
     at = np.arange(0, count + 2 * QUICK, QUICK) - early[:, None] % QUICK
     at = np.minimum(np.maximum(at, 0), count - 1)[:, None]
     bursts = _bursts(quick, courses[2], QUICK, early, at.shape[2])
-    level = np.take_along_axis(_between(unsteady, STEP, early, count), at, axis=2)
+    level = np.take_along_axis(_between(unsteady, STEP, 1, early, count), at, axis=2)
     log = _log_loud(louder[1:], level, bursts, _ways(np.take_along_axis(steep, at, axis=2)))
-    log = _mixed([log], _ramps(QUICK), early, count)  # on straight lines
+    log = _mixed([log], _ramps(QUICK), early % QUICK, count)  # on straight lines
     for k, loud in enumerate(_levelled(np.exp(log, out=log), beside), start=3):
         noise = irfft(part((k,), size // 2 + 1)[0], size)[..., :count]
         noise *= loud
@@ -264,7 +264,7 @@ def _spectrum(rngs: Sequence[np.random.Generator], power: Floats, roots: Array, 
     """(ECGs, leads, size // 2 + 1) of noise, see ``draw``; power: (ECGs, bands, leads)."""
     low, share, bounds = _bins(size)
     leads = power.shape[2]
-    words = -(-leads * low.size // 4)  # of four numbers each
+    words = -(-leads * low.size // 4)  # each for four
     which = np.stack([rng.integers(0, 2**64, words, np.uint64) for rng in rngs]).view(np.uint16)
     # Nothing is clipped, but it is faster so.
     apart = NORMAL.take(which[:, : leads * low.size], mode="clip").reshape(-1, leads, low.size)
@@ -315,36 +315,41 @@ def _bursts(groups: Sequence[_Group], course: F32, every: int, early: Ints, coun
     sd = np.array([[g.rest for g in groups], [g.wave for g in groups]], np.float32)[..., None, None, None]
     power = uniform_filter1d(np.exp(2 * sd * finer), round(2 * STEP / burst))[..., ::2].copy()
     level = -0.5 * np.log(power, out=power)
-    at_rest, in_waves = _between(sd * course, burst // every, early // every, count, level)
+    at_rest, in_waves = _between(sd * course, burst, every, early, count, level)
     return at_rest, in_waves
 
 
 def _course(rngs: Sequence[np.random.Generator], leads: int, count: int, step: int) -> F32:
-    """(ECGs, leads, points) standard normal, one every ``step`` of ``count`` samples; half of the variance is all
-    leads'."""
-    shape = leads + 1, count // step + 4
+    """(ECGs, leads, points) standard normal, one every ``step`` of ``count`` samples, and some before and after them;
+    half of the variance is all leads'."""
+    shape = leads + 1, count // step + 4 + 2 * _before(step)
     points = np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])
     return np.asarray(np.float32(np.sqrt(0.5)) * (points[:, :1] + points[:, 1:]))
 
 
-def _between(course: F32, step: int, early: Ints, count: int, level: F32 | None = None) -> F32:
-    """(..., ECGs, leads, count) of a course (..., points), see ``_mixed``, everywhere of the variance that it has at
-    its points; ``level`` (..., points), if there is one, is added as it is."""
-    ramps = _ramps(step)
+def _before(step: int) -> int:
+    """Points of a course before the first sample: half a second of them, for `_bursts` to know how loud it was."""
+    return -(-STEP // step)
+
+
+def _between(course: F32, step: int, every: int, early: Ints, count: int, level: F32 | None = None) -> F32:
+    """(..., ECGs, leads, count) of a course (..., points), one every ``step`` samples, at ``every`` so manieth sample;
+    everywhere of the variance that it has at its points. ``level`` (..., points), if there is one, is added as it is.
+    """
+    ramps = _ramps(step // every)
     weights = ramps / np.sqrt((ramps**2).sum(axis=0))
+    first = (_before(step) * step + early % step) // every
     if level is None:
-        return _mixed([course], weights, early, count)
-    return _mixed([course, level], np.concatenate([weights, ramps]), early, count)
+        return _mixed([course], weights, first, count)
+    return _mixed([course, level], np.concatenate([weights, ramps]), first, count)
 
 
-def _mixed(parts: Sequence[F32], weights: F32, early: Ints, count: int) -> F32:
-    """(..., ECGs, leads, count) of courses (..., points): of the points before and after a sample, of each, so much.
-    Each ECG's began ``early``, or a multiple of what is between two points later."""
-    step = weights.shape[1]
+def _mixed(parts: Sequence[F32], weights: F32, first: Ints, count: int) -> F32:
+    """(..., ECGs, leads, count) of courses (..., points): of the points before and after a sample, of each, so much. Of
+    each ECG from its ``first`` sample after the courses' first point on."""
     ends = np.stack([end for part in parts for end in (part[..., :-1], part[..., 1:])], axis=-1)
     every: F32 = (ends.reshape(-1, len(weights)) @ weights).reshape(*parts[0].shape[:-1], -1)
-    of_ecgs = [every[..., k, :, first : first + count] for k, first in enumerate((early % step).tolist())]
-    return np.stack(of_ecgs, axis=-3)
+    return np.stack([every[..., k, :, i : i + count] for k, i in enumerate(first.tolist())], axis=-3)
 
 
 @lru_cache(maxsize=16)

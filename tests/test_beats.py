@@ -557,8 +557,8 @@ def test_the_command_writes_weights_and_their_card(tmp_path):
     )
     assert status == 0
     card = json.loads((out / "beats.json").read_text())
-    assert card["records"] == {"wfdb": 36} and card["left_out"] == 1 and card["seed"] == 0
-    assert (card["windows"], card["windows_of_also"]) == (33, 3)
+    assert card["records"] == {"wfdb": 33} and card["left_out"] == 1 and card["seed"] == 0
+    assert (card["windows"], card["also"], card["also_windows"]) == (33, {"wfdb": 3}, 3)
     model = Beats.load(out / "beats.npz")
     assert model.sha256 == card["sha256"]
     assert model.sample(rngs(0), 3.0, Condition())[0].shape == (1, 8, 1500)
