@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from scipy.signal import butter, sosfiltfilt
 from ecg_image_kit import Record
 from ecg_image_kit.errors import RecordError, UsageError
 from ecg_image_kit.sources.ecgsyn import Ecgsyn
-from synth import density, morphology, recorder, rhythm, texture
+from synth import density, fit_beats, morphology, recorder, rhythm, texture
 from synth.beats import ECTOPIC_SPAN, FIRST, FORMAT, NAMES, WEIGHTS, Beats, detailed
 from synth.condition import CLASSES, LEADS8, Condition
 from synth.delineate import delineate, try_delineate
@@ -245,6 +246,23 @@ def test_the_tolerance_is_what_makes_drawn_signals_as_straight_as_records():
     assert recorder.tolerance_for(1.1, drawn) == recorder.MOST
 
 
+def test_a_recorder_knows_no_more_than_what_is_near():
+    mv = np.random.default_rng(0).normal(0, 0.004, (2, 3, 300)).astype(np.float32)
+    whole, part = recorder.cleaned(mv, 0.004), recorder.cleaned(mv[..., 100:200], 0.004)
+    near = slice(recorder.REACH, -recorder.REACH)
+    assert np.array_equal(part[..., near], whole[..., 100:200][..., near])
+    assert recorder.cleaned(np.full((8, 50), 0.003), 0.004) == pytest.approx(np.full((8, 50), 0.003))
+
+
+def test_drawn_ecgs_do_not_begin_and_end_where_the_recorder_does(shipped, monkeypatch):
+    seen = []
+    cleaned = recorder.cleaned
+    monkeypatch.setattr(recorder, "cleaned", lambda mv, tolerance: seen.append(mv.copy()) or cleaned(mv, tolerance))
+    (kept,), _ = shipped.sample(rngs(3), 4.0, Condition())
+    assert kept.shape[1] == 2000 and seen[0].shape[2] == 2000 + 2 * recorder.REACH
+    assert np.abs(kept - seen[0][0][:, recorder.REACH : -recorder.REACH]).max() <= float(shipped._a["tolerance"]) + 1e-6
+
+
 def test_drawn_ecgs_pass_a_recorder(shipped, monkeypatch):
     kept, _ = shipped.sample(rngs(0, 1, 2), 4.0, Condition())
     monkeypatch.setattr(recorder, "cleaned", lambda mv, tolerance: mv)
@@ -346,11 +364,30 @@ def test_several_ecgs_have_the_texture_that_each_has_alone():
 def test_nothing_happens_at_fixed_places_of_textures():
     """How loud noise is, is told at some samples, and is between them elsewhere: not at the same ones in all ECGs."""
     roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
-    rngs = [np.random.default_rng(k) for k in range(120)]
-    drawn = texture.draw(rngs, [of_texture()] * 120, roots, np.zeros((120, 2500), np.int8), np.zeros((120, 8, 2500)))
-    bends = np.sqrt(np.abs(np.diff(drawn, 2, axis=2)))[..., :2496].reshape(120, 8, -1, 12)
-    apart = bends.mean(axis=(0, 1, 2)) - bends.mean()
-    assert np.abs(apart).max() < 5 * bends.std() / np.sqrt(bends[..., 0].size)
+    bends = []
+    for first in range(0, 1600, 20):
+        these = [np.random.default_rng(seed) for seed in range(first, first + 20)]
+        drawn = texture.draw(these, [of_texture()] * 20, roots, np.zeros((20, 962), np.int8), np.zeros((20, 8, 962)))
+        bends.append(np.sqrt(np.abs(np.diff(drawn, 2, axis=2))).mean(axis=1))
+    of_ecgs = np.concatenate(bends)
+    of_ecgs /= of_ecgs.mean(axis=1, keepdims=True)
+    places = {count: of_ecgs.reshape(len(of_ecgs), -1, count).mean(axis=1) for count in (4, 12, 20, 60)}
+    places["ends"] = np.stack(
+        [of_ecgs[:, part].mean(axis=1) for part in np.split(np.arange(960), (12, 50, 910, 948))], 1
+    )
+    for where, found in places.items():
+        apart = (found.mean(axis=0) - 1) / (found.std(axis=0) / np.sqrt(len(found)))
+        assert np.abs(apart).max() < 4.5, where
+
+
+def test_noise_is_loud_where_the_beats_are_steep_to_a_sample():
+    roots = np.tile(np.eye(8), (texture.COUNT, 1, 1))
+    steep = np.tile(0.05 * np.clip((np.arange(200) - 100) / 10, 0, 1), (300, 8, 1))  # of WAVE's slope about sample 105
+    of = of_texture(louder=((0.0, 3.0, 3.0), (0.0, 0.0, 0.0)))
+    drawn = texture.draw(rngs(*range(300)), [of] * 300, roots, np.zeros((300, 200), np.int8), steep)
+    loud = np.sqrt(np.abs(drawn)).mean(axis=(0, 1))
+    more = np.maximum(loud - 1.2 * np.median(loud), 0)
+    assert (more @ np.arange(200)) / more.sum() == pytest.approx(105, abs=0.5)
 
 
 def test_noise_comes_in_bursts_but_as_much_of_it():
@@ -564,7 +601,7 @@ def test_the_command_writes_weights_and_their_card(tmp_path):
     assert model.sample(rngs(0), 3.0, Condition())[0].shape == (1, 8, 1500)
 
 
-def test_ecgs_are_like_the_data_and_not_like_what_helps_to_learn(examples):
+def test_ecgs_are_like_the_data_and_not_like_what_helps_to_learn(examples, monkeypatch):
     faster = [
         dataclasses.replace(e, row=e.row - 0.5 * (np.arange(e.row.size) == 0), power=e.power + 2, kind=1)
         for e in examples
@@ -580,6 +617,70 @@ def test_ecgs_are_like_the_data_and_not_like_what_helps_to_learn(examples):
     usual = np.mean([e.power for e in examples])
     assert np.mean([traits.texture.power for traits in drawn]) == pytest.approx(usual, abs=0.5)
     assert np.mean([traits.irregular for traits in drawn]) < 0.5
+    rng, told = np.random.default_rng(0), []
+    rough = [dataclasses.replace(e, shape=e.shape + rng.normal(0, 0.05, e.shape.shape), straight=0.9) for e in examples]
+    monkeypatch.setattr(fit_beats, "calibrate", lambda arrays, straight, *rest: told.append(straight) or {})
+    spans = [np.ptp(fit(*of)["minor_quantiles"], axis=0).sum() for of in ((examples + rough, 0, 1), (examples, 0, 1))]
+    helped = fit(examples, epochs=1, also=rough)
+    assert told[2] == np.median([e.straight for e in examples])
+    assert np.ptp(helped["minor_quantiles"], axis=0).sum() < 0.8 * spans[0]
+
+
+def test_what_is_found_in_drawn_ecgs_is_in_the_mean_what_was_meant(monkeypatch):
+    with np.load(WEIGHTS) as file:
+        arrays = {key: file[key] for key in file.files}
+    rng, found = np.random.default_rng(0), []
+    bias, of_leads = rng.normal(0, 0.3, len(NAMES)), rng.normal(0, 0.3, (texture.COUNT, 8))
+    lack = rng.normal(0, 0.1, len(NAMES))
+
+    def draw(self, rngs, condition, count):
+        for k, _ in enumerate(rngs):
+            meant, left = rng.normal(size=len(NAMES)), rng.normal(size=(texture.COUNT, 8))
+            power = self._a["texture_mean"].reshape(texture.COUNT, 8) + left
+            row = meant + self._a["calibration"] + bias
+            if k % 3 == 0:  # as without P waves
+                row[NAMES.index("log p")] = 99.0
+            found.append(SimpleNamespace(row=row, power=power + of_leads, kind=int(k % 3 == 0)))
+            yield np.zeros((8, 500)), SimpleNamespace(meant=meant, texture=SimpleNamespace(power=power)), {}
+
+    monkeypatch.setattr(Beats, "_draw", draw)
+    monkeypatch.setattr(fit_beats, "describe", lambda record: found.pop(0))
+    told = fit_beats.calibrate(arrays, 0.0, lack, rng, 30)
+    expected = np.where(np.isin(NAMES, fit_beats.UNCALIBRATED), 0.0, lack - bias)
+    assert told["calibration"] == pytest.approx(expected, abs=1e-6)
+    assert told["texture_mean"] == pytest.approx(arrays["texture_mean"] - of_leads.ravel(), abs=1e-5)
+
+
+def test_a_mean_hardly_minds_what_was_measured_badly():
+    x = np.append(np.random.default_rng(0).gamma(1.0, 1.0, 999), [1e6, np.nan])
+    assert fit_beats._mean(x) == pytest.approx(1.0, abs=0.1) and np.nanmedian(x) < 0.8
+    assert fit_beats._mean(np.full(5, np.nan)) == 0
+
+
+def test_several_ecgs_are_described_as_each_alone(shipped):
+    z = np.random.default_rng(0).normal(0, 0.5, (3, shipped._a["quantiles"].shape[1]))
+    together = shipped._traits(z, [0, 1, 2], rngs(1, 2, 3), [60.0, 70.0, 80.0])
+    for k, traits in enumerate(together):
+        (alone,) = shipped._traits(z[k : k + 1], [k], rngs(k + 1), [60.0 + 10 * k])
+        assert np.array_equal(traits.shape, alone.shape) and np.array_equal(traits.intervals, alone.intervals)
+        assert np.array_equal(traits.texture.power, alone.texture.power) and traits.irregular == (k == 1)
+        assert np.abs(traits.shape[:, : morphology.EDGES[2] - 10]).max() > 0.01 if k == 0 else True
+        assert not traits.shape[:, : morphology.EDGES[2] - 10].any() if k > 0 else True
+
+
+def test_rates_within_a_range_are_as_frequent_as_without(shipped):
+    """Though the numbers that stand for rates need not be standard normal."""
+    with np.load(WEIGHTS) as file:
+        arrays = {
+            key: np.array(file[key], np.float64) if file[key].dtype.kind == "f" else file[key] for key in file.files
+        }
+    arrays["level"][:, :, 0] += 0.9
+    arrays["scores"][:, 0] += 0.9
+    moved = Beats(arrays)
+    any_rate = moved._candidates(rngs(*range(3000)), None, 1)[2].ravel()
+    asked = moved._candidates(rngs(*range(2000)), (65.0, 90.0), 1)[2].ravel()
+    inside = any_rate[(any_rate >= 65) & (any_rate <= 90)]
+    assert np.quantile(asked, [0.25, 0.5, 0.75]) == pytest.approx(np.quantile(inside, [0.25, 0.5, 0.75]), abs=0.8)
 
 
 def test_too_little_to_learn_from_is_refused(examples, tmp_path, capsys):
