@@ -16,6 +16,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,6 +67,10 @@ MINOR = {"p": 40, "qrs": 40, "t": 60, "texture": 16}
 LEAST_DETAIL = 1e-3  # is added before the logarithm of its size is taken
 STEEP, FLAT = 9, 0.25  # samples over which a shape's steepness is taken; how much detail is where it is flat
 _INTERVALS = [NAMES.index(f"log {name}") for name in "pqrt"]
+# (SAMPLES,) how far a beat is on the way from P to QRS, and from QRS to T, in the pieces' overlaps
+_TO_QRS, _TO_T = (
+    np.clip((np.arange(SAMPLES) - after[0]) / (before[1] - after[0]), 0, 1) for before, after in pairwise(PIECES)
+)
 ECTOPIC_SPAN = (-0.16, 0.56)  # s around R
 ECTOPIC_QRS = (-0.09, 0.11)
 ADAPTS = 0.2  # power of the interval before a beat that its ST-T follows: repolarisation adapts slowly
@@ -377,12 +382,9 @@ def sized(shape: Array, qrs: Floats, t: Floats) -> Array:
     precision of the shape.
 
     Gains pass from P's, which is 1, to QRS's to T's where the pieces do."""
-    at = np.arange(SAMPLES, dtype=np.float64)
-    to_qrs = np.clip((at - PIECES[1][0]) / (PIECES[0][1] - PIECES[1][0]), 0, 1)
-    to_t = np.clip((at - PIECES[2][0]) / (PIECES[1][1] - PIECES[2][0]), 0, 1)
     kind = shape.dtype
-    gain: Array = (qrs[:, :, None] - 1).astype(kind) * (to_qrs - to_t).astype(kind)
-    gain += (t[:, :, None] - 1).astype(kind) * to_t.astype(kind)
+    gain: Array = (qrs[:, :, None] - 1).astype(kind) * (_TO_QRS - _TO_T).astype(kind)
+    gain += (t[:, :, None] - 1).astype(kind) * _TO_T.astype(kind)
     gain += 1
     gain *= shape
     return gain
@@ -408,8 +410,8 @@ def clocks(intervals: Floats, r: Floats) -> Floats:
     rr = np.empty(r.size)
     rr[1:] = r[1:] - r[:-1]
     rr[0] = (r[-1] - r[0]) / (r.size - 1) if r.size > 1 else 0.8
-    each = np.tile(intervals, (r.size, 1))
-    each[:, 3] *= np.clip((rr / rr.mean()) ** ADAPTS, 0.85, 1.15)
+    each = np.repeat(intervals[None], r.size, axis=0)
+    each[:, 3] *= np.minimum(np.maximum((rr / rr.mean()) ** ADAPTS, 0.85), 1.15)
     return clock(each)
 
 

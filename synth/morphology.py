@@ -98,8 +98,8 @@ def lay(shapes: Array, times: Floats, r: Floats, fs: float, count: int) -> Array
     """
     a, b = (r + times[:, -1])[:-1], (r + times[:, 0])[1:]
     close = b - a < LEAST_GAP
-    middle = np.clip(0.5 * (a + b), b, b + 0.06)
-    a[close], b[close] = middle[close] - LEAST_GAP / 2, middle[close] + LEAST_GAP / 2
+    middle = np.minimum(np.maximum(0.5 * (a[close] + b[close]), b[close]), b[close] + 0.06)
+    a[close], b[close] = middle - LEAST_GAP / 2, middle + LEAST_GAP / 2
     first = np.maximum(np.ceil(np.append(0.0, a) * fs).astype(int), 0)
     last = np.minimum(np.floor(np.append(b, count / fs) * fs).astype(int) + 1, count)
     # All beats in one piece, one after the other: where in its beat each sample is.

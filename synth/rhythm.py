@@ -64,9 +64,11 @@ def draw(
         noise = rng.standard_normal(count).tolist()
         chain = min(max(rhythm.chain, -0.95), 0.97)
         fresh = math.sqrt(1 - chain**2)
-        rr = np.array(list(itertools.accumulate(noise, lambda before, now: chain * before + fresh * now)))
-        seen = rr[1 : max(int(seconds / mean), 3)]  # the intervals within the record have the spread asked for
-        rr = mean * np.maximum(1 + rhythm.spread * (rr - seen.mean()) / max(float(seen.std()), 0.1), 0.4)
+        walk = list(itertools.accumulate(noise, lambda before, now: chain * before + fresh * now))
+        seen = walk[1 : max(int(seconds / mean), 3)]  # the intervals within the record have the spread asked for
+        middle = sum(seen) / len(seen)
+        sd = math.sqrt(sum((one - middle) ** 2 for one in seen) / len(seen))
+        rr = mean * np.maximum(1 + rhythm.spread * (np.array(walk) - middle) / max(sd, 0.1), 0.4)
     kinds = np.full(count, "N")
     for share, kind in ((rhythm.ectopic, "V"), (rhythm.early, "S")):
         if share <= 0:
