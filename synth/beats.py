@@ -38,7 +38,7 @@ Array: TypeAlias = NDArray[Any]
 WEIGHTS = Path(__file__).parent / "weights" / "beats.npz"
 FORMAT = 7  # 1: noise in QRS complexes was equally loud in all leads; 2: bursts made leads less alike
 # 3: noise was as loud all over a wave; 4: the density had one member, shapes had no fine detail; 5: no recorder
-# 6: calibrated by medians, the texture for all leads alike
+# 6: calibrated by medians, noise by the same in all leads
 SECONDS = (2.0, 86_400.0)
 # Rows that a condition chooses from, at least and at most; how many of them have to be expected to fulfil it.
 CANDIDATES, MOST, FULFIL = 100, 12_800, 3.0
@@ -66,6 +66,7 @@ MAIN = {"p": 16, "qrs": 40, "t": 30, "texture": 24}  # components whose joint de
 MINOR = {"p": 40, "qrs": 40, "t": 60, "texture": 16}
 LEAST_DETAIL = 1e-3  # is added before the logarithm of its size is taken
 STEEP, FLAT = 9, 0.25  # samples over which a shape's steepness is taken; how much detail is where it is flat
+# Columns of the times between landmarks, see morphology.INTERVALS
 _INTERVALS = [NAMES.index(f"log {name}") for name in "pqrt"]
 # (SAMPLES,) how far a beat is on the way from P to QRS, and from QRS to T, in the pieces' overlaps
 _TO_QRS, _TO_T = (
@@ -106,7 +107,7 @@ class Beats:
     name = "beats"
     fs = texture.FS
     shortest, longest = SECONDS
-    at_once = 1  # several together take half of the time, but workers, who take turns, would all make them
+    at_once = 1  # several together take less time, but workers, who take turns, would all make them
     conditions: tuple[str, ...] = ("label", "hr", "sex", "age")
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: str = "") -> None:
@@ -326,7 +327,7 @@ class Beats:
             intervals[3] *= min(1.0, rr / math.exp(of["log rr"])) ** (1 / 3)
             out.append(Traits(
                 rhythm.Rhythm(rr, math.exp(of["log spread"]), of["chain"], of["ectopic"], of["early"]),
-                irregular=kind == 1,
+                irregular=kind == FIBRILLATES,
                 intervals=intervals,
                 shape=shape[k],
                 gains=(math.exp(of["log qrs gain"]), math.exp(of["log lead gain"]), math.exp(of["log t gain"])),
@@ -337,7 +338,7 @@ class Beats:
 
     def _render(self, rngs: Sequence[np.random.Generator], traits: Sequence[Traits], count: int) -> Array:
         """(ECGs, 8, count) mV."""
-        whole = count + 2 * recorder.REACH  # what is recorded does not begin or end there
+        whole = count + 2 * recorder.REACH  # the recorder sees so much more at either end, or ends would be unlike
         mv = np.empty((len(rngs), len(LEADS8), whole), np.float32)
         phases = np.empty((len(rngs), whole), np.int8)
         for k, (rng, one) in enumerate(zip(rngs, traits, strict=True)):
@@ -394,6 +395,7 @@ def detailed(shape: Floats, detail: Floats, size: Floats) -> Floats:
     """(ECGs, samples, leads) of shapes with detail of that rms (ECGs,), most of which is found where a shape is
     steep."""
     step = shape[:, 1:] - shape[:, :-1]
+    # Twice the slope: only proportions matter.
     slope = np.concatenate([2 * step[:, :1], step[:, 1:] + step[:, :-1], 2 * step[:, -1:]], axis=1)
     steep = uniform_filter1d(np.abs(slope), STEEP, axis=1)
     detail = detail * (steep + FLAT * steep.mean(axis=(1, 2), keepdims=True))

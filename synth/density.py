@@ -159,7 +159,7 @@ class Density:
             layer = layer + z[:, k : k + 1] * self.hidden[:, k, None]
         return total
 
-    def rows(self, rng: np.random.Generator, n: int = 10_000) -> Floats:
+    def rows(self, rng: np.random.Generator, n: int) -> Floats:
         """(n or a few more, D), each from a generator of its own, as those of ECGs are."""
         return np.concatenate([self.draw(rng.spawn(250), 1)[0][:, 0] for _ in range(-(-n // 250))])
 

@@ -261,12 +261,14 @@ def fit(
     also: Sequence[Example] = (),
 ) -> dict[str, NDArray[Any]]:
     """The arrays of ``Beats``. draws: ECGs that are drawn and measured to calibrate. also: examples from elsewhere,
-    which teach what ECGs have in common; how often there is what, and how things are recorded, is as in ``examples``.
+    which teach what ECGs have in common. Rhythms, intervals, sizes and noise will be as in ``examples``; ectopic beats,
+    and which label, sex and age go with what, are learned from both.
 
     Raises UsageError for too few examples.
     """
     if len(examples) < LEAST_RECORDS:
-        raise UsageError(f"{len(examples)} usable records; expected {LEAST_RECORDS} or more.")
+        besides = " besides those that only help" if also else ""
+        raise UsageError(f"{len(examples)} usable records; expected {LEAST_RECORDS} or more{besides}.")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0xBEA75]))
     own, examples = len(examples), [*examples, *also]
     n = len(examples)
@@ -303,7 +305,7 @@ def fit(
     arrays.update({key: getattr(density, key).astype(np.float32) for key in DENSITY})
     arrays["out"] = density.out.astype(np.float16)
     rows = density.rows(rng, min(10_000, 20 * n))
-    # Where the density's own quantiles are: nearly SCORES, its marginals are nearly normal.
+    # Where the density's own quantiles are: not at SCORES, for normal scores are ranks among all examples.
     arrays["scores"] = quantiles(rows).astype(np.float32)
     means = from_normal(rows, arrays["quantiles"], arrays["scores"]).mean(axis=0)
     lack = (x[:own].mean(axis=0) - means)[: len(NAMES)]  # between quantiles, and beyond the last, it is not exact
@@ -325,12 +327,12 @@ def calibrate(
     straight: float,
     lack: Floats,
     rng: np.random.Generator,
-    count: int = 1000,
+    count: int,
     rounds: int = 3,
 ) -> dict[str, NDArray[Any]]:
     """``calibration``, to be added to the numbers called NAMES, and a new ``texture_mean``, so that what is drawn, once
-    described as a record is, is in the mean what was meant and what it ``lack``s; and the recorder's ``tolerance``, mV,
-    so that it is as ``straight`` as records are.
+    described as a record is, is in the mean what was meant plus ``lack`` (names,), by which the records' means exceed
+    the density's; and the recorder's ``tolerance``, mV, so that it is as ``straight`` as records are.
 
     A Gaussian density lets small parts of many components add up to a little movement where QRS should have ended, and
     of each number's spread a part is noise of its measurement, which comes again.
@@ -351,15 +353,16 @@ def calibrate(
                 found = describe(Record(LEADS8, recorder.cleaned(mv, tolerance), FS, "drawn"))
             except EcgError:
                 continue
-            errors.append(found.row - traits.meant - lack)
-            of_power.append(found.power - (traits.texture.power - louder))
+            error = found.row - traits.meant - lack
             if found.kind > 0:
-                errors[-1][NAMES.index("log p")] = np.nan
+                error[NAMES.index("log p")] = np.nan
+            errors.append(error)
+            of_power.append(found.power - (traits.texture.power - louder))
         if len(errors) < count / 2:
             raise UsageError(
                 f"{count - len(errors)} of {count} ECGs drawn cannot be measured; expected few. Give more records."
             )
-        step = np.array([_mean(column) for column in np.transpose(errors)])
+        step = np.apply_along_axis(_mean, 0, np.array(errors))
         step[fixed] = 0.0
         shift -= step
         louder -= np.apply_along_axis(_mean, 0, np.array(of_power))
@@ -371,8 +374,8 @@ def calibrate(
 
 
 def _mean(errors: Floats) -> float:
-    """Mean of what is known, 0 if nothing is. What is farther out than all but a fiftieth counts as that: some ECGs are
-    measured badly."""
+    """Mean of what is known, 0 if nothing is. The lowest and the highest fiftieth count as what they begin with: some
+    ECGs are measured badly."""
     known = errors[np.isfinite(errors)]
     return float(np.clip(known, *np.quantile(known, [0.02, 0.98])).mean()) if known.size else 0.0
 
@@ -512,8 +515,7 @@ def examples_of(
     found: list[Example] = []
     left_out: list[tuple[str, str]] = []
     used: dict[str, int] = {}
-    for text in specs:
-        source, names = open_part(text)
+    for text, (source, names) in [(text, open_part(text)) for text in specs]:
         key = text.partition(":")[0] if ":" in text else "records"
         for name in tqdm(names[:limit], desc=key, unit="record", disable=quiet):
             before = len(found)
@@ -540,11 +542,12 @@ def save(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], out: str |
 
 
 def card_of(
-    examples: Sequence[Example], own: int, used: Mapping[str, int], also: Mapping[str, int], left_out: int, seed: int,
-    minutes: float, compute: str, data: str,
+    examples: Sequence[Example], others: Sequence[Example], *, used: Mapping[str, int], also: Mapping[str, int],
+    left_out: int, seed: int, minutes: float, compute: str, data: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """What users of the weights should know; the first ``own`` examples are those that ECGs will be like."""
-    count = Counter(name for e in examples for name in e.classes)
+    """What users of the weights should know. used, also: records of each source of ``examples`` and ``others``."""
+    both = [*examples, *others]
+    count = Counter(name for e in both for name in e.classes)
     return {
         "name": "beats",
         "what": "ECGs from rhythm, beats in principal components, their variation and texture; see synth/beats.py",
@@ -552,13 +555,14 @@ def card_of(
         "conditions": list(Beats.conditions),
         "data": data or "records of the user's own",
         "records": dict(used),
-        "windows": own,
+        "windows": len(examples),
         "also": dict(also),
-        "also_windows": len(examples) - own,
+        "also_windows": len(others),
+        "counted_in_both": "left_out, labelled, with_sex, with_age",
         "left_out": left_out,
         "labelled": {name: count[name] for name in CLASSES},
-        "with_sex": int(sum(np.isfinite(e.female) for e in examples)),
-        "with_age": int(sum(np.isfinite(e.age) for e in examples)),
+        "with_sex": int(sum(np.isfinite(e.female) for e in both)),
+        "with_age": int(sum(np.isfinite(e.age) for e in both)),
         "semi_supervised": "unlabelled records teach the density; labels, sex and age are a model on top of it",
         "seed": seed,
         "minutes": round(minutes, 1),
@@ -608,25 +612,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')} {value}; expected {least} or more.")
     begin = time.monotonic()
+    for text in options.also:
+        open_part(text)  # what is wrong with it is said before minutes are spent on --data
     examples, left_out, used = examples_of(options.data, options.limit, options.quiet)
-    own, also = len(examples), dict[str, int]()
-    if options.also:
-        more = examples_of(options.also, options.limit, options.quiet)
-        examples, left_out, also = examples + more[0], left_out + more[1], more[2]
+    others, more_left_out, also = examples_of(options.also, options.limit, options.quiet)
+    left_out += more_left_out
     for name, why in left_out:
         print(f"left out {name}: {why}", file=sys.stderr)
+    if options.also and not others:
+        raise UsageError("--also has no usable record; expected one or more. See why they were left out.")
     with tqdm(desc="density", unit="epoch", disable=options.quiet) as bar:
 
         def tell(done: int, of: int) -> None:
             bar.total = of
             bar.update(done - bar.n)
 
-        arrays = fit(examples[:own], options.seed, options.epochs, options.draws, tell, examples[own:])
+        arrays = fit(examples, options.seed, options.epochs, options.draws, tell, others)
     minutes = (time.monotonic() - begin) / 60
-    card = card_of(examples, own, used, also, len(left_out), options.seed, minutes, options.compute, options.about)
+    card = card_of(
+        examples, others, used=used, also=also, left_out=len(left_out), seed=options.seed, minutes=minutes,
+        compute=options.compute, data=options.about,
+    )  # fmt: skip
     path = save(arrays, card, options.out)
     if not options.quiet:
-        print(f"{path}: {len(examples)} records, {len(left_out)} left out, {minutes:.1f} min")
+        helped = f" and {sum(also.values())} that help" if also else ""
+        print(f"{path}: {sum(used.values())} records{helped}, {len(left_out)} left out, {minutes:.1f} min")
     return 0
 
 

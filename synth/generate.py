@@ -26,7 +26,7 @@ from ecg_image_kit.record import STANDARD_LEADS, Record, resample
 from .condition import Condition, Generator
 from .onnx_model import GANS, WEIGHTS, OnnxModel
 
-BATCH, BATCH_SECONDS = 64, 3600.0  # ECGs in memory at once, and their seconds, if they are more than one
+BATCH, BATCH_SECONDS = 64, 3600.0  # ECGs made at once, and their seconds, if they are more than one
 SECONDS = (1.0, 3600.0)  # as far as the model can
 RATES = (50.0, 2000.0)  # Hz
 # Those that are not a network of synth.export. Their modules are imported when they are asked for.

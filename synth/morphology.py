@@ -29,7 +29,7 @@ _LEADS_TO[-2 * FADE :] *= 1 - _RAMP
 LEAST_GAP = 0.04  # s, over which one beat gives way to the next
 # (landmarks, SAMPLES) how near each sample is to the landmarks beside it
 _BETWEEN = np.stack([np.interp(np.arange(SAMPLES), EDGES, one) for one in np.eye(len(EDGES))])
-# Of the landmarks' times after R each of INTERVALS is a part, and EARLY and LATE.
+# (intervals, SAMPLES) what each of INTERVALS adds to the samples' times after R; and what EARLY and LATE do.
 _OF_INTERVALS = (
     np.array([[-1, -1, 0, 0, 0, 0, 0], [-1, -1, -1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 1]])
     @ _BETWEEN

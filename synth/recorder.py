@@ -38,7 +38,7 @@ def cleaned(mv: Array, tolerance: float) -> Array:
 
 
 def _mean(mv: Array) -> Array:
-    """(..., samples - 8) means of WIDTH samples."""
+    """(..., samples - REACH) means of nine samples, which is WIDTH."""
     two = mv[..., 1:] + mv[..., :-1]
     four = two[..., 2:] + two[..., :-2]
     nine = four[..., 4:-1] + four[..., :-5]

@@ -47,7 +47,8 @@ class _Group(NamedTuple):
     wave: float
 
 
-# In all records alike: above 15 Hz recorders keep little between the waves, and that in pieces.
+# In all records alike: above 15 Hz recorders keep little between the waves, and that in pieces. From the third on they
+# share their courses of loudness, for their bursts are equally long.
 GROUPS = (
     _Group(1.6, 250, 0.35, 0.35),
     _Group(4.2, 60, 0.3, 0.3),
@@ -60,9 +61,9 @@ DRAWN_AS = np.where(MAINS, 0, np.searchsorted([group.hz for group in GROUPS], BA
 ALIKE = np.exp(-0.5 * np.array([0.0, *(0.5 * (group.rest + group.wave) for group in GROUPS)])[DRAWN_AS] ** 2)
 STEP = 250  # samples over which the loudness of muscle noise is taken
 SMOOTH = 25  # and that of the slow group
-THIN = 5  # every so manieth sample is enough for what changes slowly
-QUICK = 4  # and for the loudness of bursts
-EARLIEST = 1500  # samples, a common multiple of those between the points of courses
+THIN = 5  # one sample of so many is enough for what changes slowly,
+QUICK = 4  # and for the loudness of quick bursts; STEP and bursts are multiples of THIN or QUICK
+EARLIEST = 1500  # courses begin up to so many samples before an ECG: a common multiple of STEP and all bursts
 MARGIN = 500  # samples more than asked for are drawn: a Fourier sum returns to its beginning
 # Complex numbers of equal probability, whose parts are normal with variance 1: to look them up is fast.
 _STEPS = (np.arange(256) + 0.5) / 256
@@ -226,7 +227,7 @@ def draw(
     beside = (phases == BESIDE).astype(np.float32)
     louder = np.stack([texture.louder.T for texture in textures], axis=1).astype(np.float32)
     slowest, slow, *quick = GROUPS
-    # How long courses of loudness have been under way; or their points would be at the same samples in all ECGs.
+    # How long courses of loudness have been under way: otherwise their points were at the same samples in all ECGs.
     early = np.array([rng.integers(EARLIEST) for rng in rngs])
     courses = [_course(rngs, leads, count, group.burst) for group in (slowest, slow, quick[0])]
     unsteady = np.array([texture.unsteady for texture in textures], np.float32)[:, None, None]
@@ -238,7 +239,7 @@ def draw(
     level = _between(unsteady, STEP, THIN, early, thin_count)
     power = np.exp(2 * _log_loud(louder[:1], level, bursts, _ways(steep[..., ::THIN])))
     loud = np.sqrt(uniform_filter1d(power, SMOOTH // THIN))
-    louds = np.concatenate([sway[None], _levelled(loud, beside[:, ::THIN])])  # both of the same mean power
+    louds = np.concatenate([sway[None], _levelled(loud, beside[:, ::THIN])])  # both of mean power 1
     back = np.linspace(0, 1, thin_size - thin_count, dtype=np.float32)  # they, too, return to their beginning
     louds = np.concatenate([louds, louds[..., -1:] * (1 - back) + louds[..., :1] * back], axis=-1)
     low = irfft(part((1, 2), thin_size // 2 + 1), thin_size)
@@ -250,12 +251,12 @@ def draw(
     at = np.arange(0, count + 2 * QUICK, QUICK) - early[:, None] % QUICK
     at = np.minimum(np.maximum(at, 0), count - 1)[:, None]
     bursts = _bursts(quick, courses[2], QUICK, early, at.shape[2])
-    level = np.take_along_axis(_between(unsteady, STEP, 1, early, count), at, axis=2)
-    log = _log_loud(louder[1:], level, bursts, _ways(np.take_along_axis(steep, at, axis=2)))
-    log = _mixed([log], _ramps(QUICK), early % QUICK, count)  # on straight lines
-    for k, loud in enumerate(_levelled(np.exp(log, out=log), beside), start=3):
+    level = np.take_along_axis(_between(unsteady, STEP, 1, early, count), at, axis=2)  # STEP is no multiple of QUICK
+    logs = _log_loud(louder[1:], level, bursts, _ways(np.take_along_axis(steep, at, axis=2)))
+    for k, log in enumerate(logs, start=3):
+        fine = _mixed([log], _ramps(QUICK), early % QUICK, count)  # on straight lines
         noise = irfft(part((k,), size // 2 + 1)[0], size)[..., :count]
-        noise *= loud
+        noise *= _levelled(np.exp(fine, out=fine), beside)
         out += noise
     return out
 
@@ -297,15 +298,15 @@ def _log_loud(louder: F32, unsteady: F32, bursts: tuple[F32, F32], ways: tuple[A
 
 
 def _levelled(loud: F32, beside: F32) -> F32:
-    """(groups, ECGs, leads, samples) with a mean square of 1 where ``beside`` (ECGs, samples) is 1: there the mean
-    power is what ``power`` says."""
-    power = (loud * loud) @ beside[..., None]
-    loud *= np.sqrt(np.where(power > 0, beside.sum(axis=1)[:, None, None] / np.maximum(power, 1e-30), 1.0))
+    """(..., ECGs, leads, samples) with a mean square of 1 where ``beside`` (ECGs, samples) is 1: there the mean power
+    is what a Texture's ``power`` says."""
+    total = (loud * loud) @ beside[..., None]
+    loud *= np.sqrt(np.where(total > 0, beside.sum(axis=1)[:, None, None] / np.maximum(total, 1e-30), 1.0))
     return loud
 
 
 def _bursts(groups: Sequence[_Group], course: F32, every: int, early: Ints, count: int) -> tuple[F32, F32]:
-    """(groups, ECGs, leads, count) logs of how loud bursts are at rest and in waves, at every so manieth sample.
+    """(groups, ECGs, leads, count) logs of how loud bursts are at rest and in waves, at one of ``every`` samples.
 
     The groups' bursts are equally long. What half a second holds of them is always the same: that is for `unsteady`.
     """
@@ -322,6 +323,7 @@ def _bursts(groups: Sequence[_Group], course: F32, every: int, early: Ints, coun
 def _course(rngs: Sequence[np.random.Generator], leads: int, count: int, step: int) -> F32:
     """(ECGs, leads, points) standard normal, one every ``step`` of ``count`` samples, and some before and after them;
     half of the variance is all leads'."""
+    # Four more: the last one's successor, and what it takes to be early.
     shape = leads + 1, count // step + 4 + 2 * _before(step)
     points = np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])
     return np.asarray(np.float32(np.sqrt(0.5)) * (points[:, :1] + points[:, 1:]))
@@ -333,9 +335,8 @@ def _before(step: int) -> int:
 
 
 def _between(course: F32, step: int, every: int, early: Ints, count: int, level: F32 | None = None) -> F32:
-    """(..., ECGs, leads, count) of a course (..., points), one every ``step`` samples, at ``every`` so manieth sample;
-    everywhere of the variance that it has at its points. ``level`` (..., points), if there is one, is added as it is.
-    """
+    """(..., ECGs, leads, count) of a course (..., points), one every ``step`` samples, at one of ``every`` samples, of
+    the variance that it has at its points. ``level`` (..., points) is added, on straight lines between its points."""
     ramps = _ramps(step // every)
     weights = ramps / np.sqrt((ramps**2).sum(axis=0))
     first = (_before(step) * step + early % step) // every
@@ -345,11 +346,11 @@ def _between(course: F32, step: int, every: int, early: Ints, count: int, level:
 
 
 def _mixed(parts: Sequence[F32], weights: F32, first: Ints, count: int) -> F32:
-    """(..., ECGs, leads, count) of courses (..., points): of the points before and after a sample, of each, so much. Of
-    each ECG from its ``first`` sample after the courses' first point on."""
+    """(..., ECGs, leads, count) of courses (..., points), with weights (2 courses, samples between points) of the point
+    before and the point after. ``first`` (ECGs,): the sample after the courses' first point with which to begin."""
     ends = np.stack([end for part in parts for end in (part[..., :-1], part[..., 1:])], axis=-1)
-    every: F32 = (ends.reshape(-1, len(weights)) @ weights).reshape(*parts[0].shape[:-1], -1)
-    return np.stack([every[..., k, :, i : i + count] for k, i in enumerate(first.tolist())], axis=-3)
+    whole: F32 = (ends.reshape(-1, len(weights)) @ weights).reshape(*parts[0].shape[:-1], -1)
+    return np.stack([whole[..., k, :, i : i + count] for k, i in enumerate(first.tolist())], axis=-3)
 
 
 @lru_cache(maxsize=16)

@@ -694,6 +694,14 @@ def test_too_little_to_learn_from_is_refused(examples, tmp_path, capsys):
     assert main(["--data", "nowhere:at-all", "--quiet"]) == 2
     assert main(["--data", str(tmp_path), "--epochs", "0"]) == 2
     assert main([]) == 2
+    capsys.readouterr()
+    assert main(["--data", f"wfdb:{tmp_path}", "--also", "nowhere:at-all", "--quiet"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    Record(("I", "II"), np.zeros((2, 5000)), 500.0).write_wfdb(tmp_path / "flat" / "line")
+    assert main(["--data", f"wfdb:{tmp_path}", "--also", f"wfdb:{tmp_path / 'flat'}", "--quiet"]) == 2
+    assert "--also has no usable record" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="expected 30 or more besides those that only help"):
+        fit(examples[:5], also=examples)
 
 
 @pytest.mark.parametrize(
