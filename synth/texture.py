@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
-from scipy.signal import butter, sosfiltfilt
 
 Floats: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
@@ -90,11 +89,6 @@ class Texture:
     louder: Floats
 
 
-_EDGES = [group.hz for group in GROUPS[1:]]
-_FILTERS = [
-    *(butter(2, edges, "bandpass", fs=FS, output="sos") for edges in pairwise(_EDGES)),
-    butter(2, _EDGES[-1], "highpass", fs=FS, output="sos"),
-]
 _CLASSES = 1e-3 * np.array([0.0, 0.7, 1.0, 1.5, 2.2, 3.3, 5.0, 8.0, 12.0, 20.0, 32.0, 50.0, 80.0, 130.0, np.inf])
 _ENOUGH, _HOLD = 25, 0.2  # samples of a slope; how firmly USUALLY is held to
 BESIDE, QRS, OTHER = range(3)  # phases of the heart's cycle
@@ -155,8 +149,13 @@ def measure(rest: Floats, phase: NDArray[np.int8], beats: Floats) -> tuple[Textu
 
 def _louder(rest: Floats, beats: Floats, use: NDArray[np.bool_]) -> Floats:
     """What ``louder`` of a Texture is, by least squares over slopes and leads, held to what it usually is."""
+    from scipy.signal import butter, sosfiltfilt  # only what learns from records needs it, and it takes 1 s to import
+
+    edges = [group.hz for group in GROUPS[1:]]
+    filters = [butter(2, pair, "bandpass", fs=FS, output="sos") for pair in pairwise(edges)]
+    filters.append(butter(2, edges[-1], "highpass", fs=FS, output="sos"))
     steep = np.sqrt(_steep(beats))[:, use]
-    power = np.stack([sosfiltfilt(sos, rest, axis=1) ** 2 for sos in _FILTERS], axis=1)[..., use]
+    power = np.stack([sosfiltfilt(sos, rest, axis=1) ** 2 for sos in filters], axis=1)[..., use]
     left, right = 0.0, _HOLD * USUALLY
     for slopes, powers in zip(steep, power, strict=True):
         kind = np.searchsorted(_CLASSES, slopes, side="right") - 1

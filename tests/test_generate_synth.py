@@ -326,7 +326,7 @@ from ecg_image_kit.cli import main
 for model in {MODELS}:
     with tempfile.TemporaryDirectory() as out:
         assert main(["--src", f"gan:{{model}}", "-n", "1", "--dpi", "50", "--quiet", "--out", out]) == 0
-print([name for name in ("torch", "matplotlib", "pandas") if name in sys.modules])
+print([name for name in ("torch", "matplotlib", "pandas", "scipy.signal") if name in sys.modules])
 """
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
