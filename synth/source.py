@@ -16,6 +16,7 @@ from .generate import check, load_model, make
 from .onnx_model import words
 
 _USUAL = 10.0  # s
+_MOST, _MOST_SECONDS = 32, 320.0  # ECGs that are made along, and their seconds
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Gan:
     fs: float = 500.0
     duration: float | None = None
     _made: OrderedDict[int, Record] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
+    # The number after those that were made last, and how many these were.
+    _last: list[int] = field(default_factory=lambda: [1, 1], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         generator = load_model(self.model)
@@ -83,11 +86,15 @@ class Gan:
             )
         i = int(number[1])
         if i not in self._made:
-            # Records are mostly asked for in turn: the next few are made along, if that is faster.
-            at_once = load_model(self.model).at_once
-            numbers = range(i, min(i + at_once, self.n))
+            # Several are made faster together. Who asks for them in turn gets twice as many each time; workers, who
+            # share them, do not, for they would make them all.
+            after, size = self._last
+            most = max(min(_MOST, int(_MOST_SECONDS / (self.duration or _USUAL))), 1)
+            size = max(load_model(self.model).at_once, min(2 * size, most) if i == after else 1)
+            numbers = range(i, min(i + size, self.n))
             self._made.update(zip(numbers, self._make(numbers), strict=True))
-            while len(self._made) > 4 * at_once:
+            self._last[:] = numbers.stop, size
+            while len(self._made) > 4 * size:
                 self._made.popitem(last=False)
         return self._made[i]
 
@@ -100,4 +107,4 @@ class Gan:
 
     def __getstate__(self) -> dict[str, Any]:
         """For other processes, which make their own."""
-        return {**self.__dict__, "_made": OrderedDict()}
+        return {**self.__dict__, "_made": OrderedDict(), "_last": [1, 1]}

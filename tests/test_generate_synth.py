@@ -319,6 +319,25 @@ def test_wrong_words(words: list[str], message: str, tmp_path: Path, capsys: pyt
     assert message in capsys.readouterr().err
 
 
+def test_records_that_are_asked_for_in_turn_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    plain = Gan._make
+    monkeypatch.setattr(Gan, "_make", lambda self, numbers: made.append(len(numbers)) or plain(self, numbers))  # type: ignore[func-returns-value]
+    names = list(Gan(n=40).names())
+    in_turn = Gan(n=40)
+    made.clear()
+    records = [in_turn.load(name) for name in names]
+    assert made == [2, 4, 8, 16, 9]
+    made.clear()
+    long = Gan(n=40, duration=200.0)
+    assert [long.load(name).name for name in names[:4]] == names[:4] and set(made) == {1}
+    shared = Gan(n=40)
+    made.clear()
+    for k in range(2, 40, 2):  # as one of two workers
+        assert np.array_equal(shared.load(names[k]).mv, records[k].mv)
+    assert set(made) == {1}
+
+
 def test_it_needs_no_torch() -> None:
     code = f"""
 import sys, tempfile
