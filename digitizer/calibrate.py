@@ -45,6 +45,9 @@ _CLEARLY, _OTHERS = 0.8, 0.2  # ... with nothing else to go by; how likely other
 _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
 _SHORTER = 0.6  # of the usual row, of what is dirt
 _LOST_END = 5.0  # mm that rows may be too short or too long, if they then last as long as rows usually do
+# Of the lead of a rhythm strip: odds of a name that is not read at least; what of a likeness reading errors take away;
+# how many independent errors it counts as; and the logarithm of the odds that it is II, if nothing else is known.
+_NEVER, _NOISE, _POWER, _USUAL = 0.02, 0.005, 2.0, 0.7
 _ENOUGH = 40  # such points that two rows must have in common
 
 _Piece = tuple[int, int]  # first and last column of unbroken ink
@@ -805,22 +808,27 @@ def _zero(line: Line, level: D) -> float:
 
 
 def _which_lead(row: int, strips: list[Strip], lines: list[Line], sheet: _Sheet, speed: float) -> tuple[str, str]:
-    """The lead of a rhythm strip, and why: the one it is named, if its beats agree with that lead's; else the cell that
-    it agrees with best over the same seconds."""
+    """The lead of a rhythm strip, and why: the likeliest, judged by its name and by how it agrees with each cell over
+    the same seconds.
+
+    Neighbouring chest leads are much alike, and so are their names; but the same lead twice is the same but for noise.
+    """
     number = {line.row: k for k, line in enumerate(lines)}
     alike = {}
     for strip in strips:
         there = np.arange(4, int((strip.stop - strip.start) * speed * _POINTS) - 4) / _POINTS
         own = sheet.at(row, sheet.left + strip.start * speed + there)
-        alike[strip.lead] = _likeness(own, sheet.at(number[strip.row], strip.x + there))
-    # II is the usual rhythm strip, and some leads look like it.
-    score = {lead: value + 0.02 * (lead == "II") for lead, value in alike.items()}
+        alike[strip.lead] = max(0.0, _likeness(own, sheet.at(number[strip.row], strip.x + there)))
     names = [name for name in sheet.names.get(row, []) if name.x < sheet.left + _NAME_AFTER]
-    if names:
-        name = max(names, key=lambda name: name.sure)
-        score = {lead: value + 0.3 * name.sure * name.odds.get(lead, 0.0) for lead, value in score.items()}
-    best = max(score, key=lambda lead: score[lead])
-    return best, f"likeness {alike[best]:.2f}" + (", and so it is named" if names and name.lead == best else "")
+    name = max(names, key=lambda name: name.sure, default=None)
+
+    def odds(lead: str) -> float:  # logarithmic
+        by_name = name.sure * np.log(max(_NEVER, name.odds.get(lead, 0.0))) if name else 0.0
+        usual = _USUAL * (lead == "II")  # and some leads look like it
+        return float(by_name - _POWER * np.log(1 - alike[lead] + _NOISE) + usual)
+
+    best = max(alike, key=odds)
+    return best, f"likeness {alike[best]:.2f}" + (", and so it is named" if name and name.lead == best else "")
 
 
 def _likeness(a: D, b: D) -> float:

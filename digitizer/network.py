@@ -37,6 +37,7 @@ _NEXT, _THERE, _BOX = 3, 0.8, 2.0  # px from it to that; of its height that may 
 
 
 _Place = tuple[slice, slice]
+_Box = tuple[int, int, int, int]  # top, bottom, left, right; the last ones are beyond it
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,11 @@ class Seen:
     def named(self) -> float:
         """How many lead names can be read, roughly: where text is the wrong way up there are none."""
         return float(self.labels[..., 1:].max(axis=2).sum())
+
+    @property
+    def upright(self) -> bool:
+        """Whether the page clearly is the right way up."""
+        return not self.turns[0] and self.sure > _UPRIGHT
 
     def within(self, paper: B) -> Seen:
         """The same, but nothing where there is no ``paper``."""
@@ -99,39 +105,88 @@ class Network:
         self._once = _giving_back()
         self.names = tuple(self.card["labels"])
 
-    def see(self, image: U8) -> Seen:
-        """Look at (H, W, 3) uint8 RGB at PX_PER_MM, or about so many."""
+    def see(self, image: U8, where: B | None = None) -> Seen:
+        """Look at (H, W, 3) uint8 RGB at PX_PER_MM, or about so many.
+
+        ``where`` (H, W): the px that are in doubt, if others are not: only they and what is around them are looked at,
+        and nothing is seen elsewhere.
+        """
         height, width = image.shape[:2]
         border = (0, -height % _UNIT, 0, -width % _UNIT)
         padded = np.asarray(cv2.copyMakeBorder(image, *border, cv2.BORDER_REPLICATE), np.uint8)
-        units = len(padded) // _UNIT
-        cuts = np.linspace(0, units, 1 + -(-units // _BAND)).round().astype(int).tolist()
-        bands = [self._band(padded, a * _UNIT, b * _UNIT) for a, b in pairwise(cuts)]
-        ink, labels, turn = (np.concatenate(outputs, axis=2) for outputs in zip(*bands, strict=True))
+        units = len(padded) // _UNIT, len(padded[0]) // _UNIT
+        ink, labels, turn = self._outputs(padded, _bands(*units) if where is None else _boxes(where, *units))
         # Which way is up is a matter of text and traces: bare paper has no say.
-        inked = cv2.resize(ink[0, 0], turn.shape[:0:-1][:2], interpolation=cv2.INTER_AREA) + 0.002
-        votes = np.einsum("khw,hw->k", turn[0], inked) / inked.sum()
+        inked = cv2.resize(ink[0], turn.shape[:0:-1], interpolation=cv2.INTER_AREA) + 0.002
+        votes = np.einsum("khw,hw->k", turn, inked) / max(float((inked * turn.sum(axis=0)).sum()), 1e-6)
         rows, columns = -(-height // LABEL_STRIDE), -(-width // LABEL_STRIDE)
+        labels[0] = 1 - labels[1:].sum(axis=0)  # what was not looked at is nothing
         return Seen(
-            ink[0, 0, :height, :width],
-            ink[0, 1, :height, :width],
-            labels[0].transpose(1, 2, 0)[:rows, :columns],
+            ink[0, :height, :width],
+            ink[1, :height, :width],
+            labels.transpose(1, 2, 0)[:rows, :columns],
             self.names,
             tuple(np.argsort(-votes).tolist()),
             float(votes.max()),
         )
 
-    def _band(self, image: U8, top: int, bottom: int) -> list[F]:
-        """What is seen in some rows of an image, whose surroundings are looked at, too.
+    def _outputs(self, image: U8, places: list[_Box]) -> list[F]:
+        """The outputs (classes, ...) for an image whose sides are multiples of _UNIT; 0 but at these places.
 
-        Each output has one row for a number of the image's that _UNIT is a multiple of.
+        Each has one row for a number of the image's that _UNIT is a multiple of.
         """
-        before, after = min(top, _AROUND), min(len(image) - bottom, _AROUND)
-        x = image[top - before : bottom + after].transpose(2, 0, 1)[None].astype(np.float32)
-        x /= np.float32(255)
-        outputs = self.session.run(None, {"image": x}, self._once)
-        each = (len(x[0, 0]) // out.shape[2] for out in outputs)  # rows of the image to one of an output
-        return [out[:, :, before // k : (before + bottom - top) // k] for out, k in zip(outputs, each, strict=True)]
+        height, width = image.shape[:2]
+        whole: list[F] = []
+        for top, bottom, left, right in places:
+            # The surroundings are looked at, too.
+            above, before = min(top, _AROUND), min(left, _AROUND)
+            part = image[top - above : bottom + _AROUND, left - before : right + _AROUND]
+            x = part.transpose(2, 0, 1)[None].astype(np.float32)
+            x /= np.float32(255)
+            outputs = self.session.run(None, {"image": x}, self._once)
+            strides = [len(part) // out.shape[2] for out in outputs]
+            whole = whole or [
+                np.zeros((out.shape[1], height // k, width // k), np.float32)
+                for out, k in zip(outputs, strides, strict=True)
+            ]
+            for out, to, k in zip(outputs, whole, strides, strict=True):
+                inner = out[0, :, above // k : (above + bottom - top) // k, before // k : (before + right - left) // k]
+                to[:, top // k : bottom // k, left // k : right // k] = inner
+        return whole
+
+
+def _bands(high: int, wide: int) -> list[_Box]:
+    """All of an image of so many units, in bands of rows."""
+    cuts = (_UNIT * np.linspace(0, high, 1 + -(-high // _BAND)).round().astype(int)).tolist()
+    return [(a, b, 0, wide * _UNIT) for a, b in pairwise(cuts)]
+
+
+def _boxes(where: B, high: int, wide: int) -> list[_Box]:
+    """Boxes of an image of so many units that ``where`` (H, W) lies in; those are one whose surroundings would be
+    looked at twice for more than what lies between them."""
+    padded = np.zeros((high * _UNIT, wide * _UNIT), np.bool_)
+    padded[: where.shape[0], : where.shape[1]] = where
+    units = np.asarray(padded.reshape(high, _UNIT, wide, _UNIT).any(axis=(1, 3)), np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(units, connectivity=8)
+    boxes = [(y, y + h, x, x + w) for x, y, w, h, _ in stats[1:].tolist()] or [(0, 1, 0, 1)]
+
+    def cost(box: _Box) -> int:
+        around = 2 * _AROUND // _UNIT
+        return (box[1] - box[0] + around) * (box[3] - box[2] + around)
+
+    done: list[_Box] = []
+    while boxes:
+        one = boxes.pop()
+        for k, other in enumerate(boxes + done):
+            a, b, c, d = zip(one, other, strict=True)
+            both = min(a), max(b), min(c), max(d)
+            if cost(both) <= cost(one) + cost(other):
+                (boxes if k < len(boxes) else done).remove(other)
+                boxes.append(both)
+                break
+        else:
+            done.append(one)
+    return [(a * _UNIT, b * _UNIT, c * _UNIT, d * _UNIT) for a, b, c, d in done]
 
 
 def session_of(model: Path, threads: int, remedy: str) -> Any:
@@ -206,7 +261,7 @@ def right_way_up(view: Upright, net: Network) -> tuple[int, Upright, Seen]:
     Unless it clearly is upright already, the two likeliest turns are looked at, and names that can be read decide.
     """
     seen = net.see(view.image)
-    if not seen.turns[0] and seen.sure > _UPRIGHT:
+    if seen.upright:
         return 0, view, seen
     looks = [(turn, back := turned(view, turn), net.see(back.image) if turn else seen) for turn in seen.turns[:2]]
     return max(looks, key=lambda look: look[2].named)

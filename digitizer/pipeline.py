@@ -26,32 +26,40 @@ from ecg_image_kit.warp import Chain, Homography
 
 from . import borders, network, nudges, trust
 from .arrays import U8, B, D, stretches
-from .calibrate import Calibration, calibrate
 from .flatten import flatten
+from .found import Found, find, fit_rows, follow
 from .gridless import without_grid
 from .laid import notes_of
 from .locate import Grid, GridNotFound, locate
-from .polish import about, lost, polish
+from .plain import (
+    AS_DRAWN,
+    LEFT,
+    Plain,
+    about,
+    black_and_white,
+    even,
+    is_all,
+    is_better,
+    lost,
+    moved,
+    own_ink,
+    plainly,
+    same_strips,
+    timed_as,
+)
+from .polish import polish
 from .rectify import Upright, at_pitch, inside, offset, rectify, stretched, turned
 from .refine import Fit
 from .report import POOR
-from .segment import Ink, NoInk, segment
-from .strips import fit_strips
-from .trace import NoTrace, Traced, trace
+from .segment import NoInk, segment
+from .trace import NoTrace
 from .tracks import FS, count_of, first_sample, first_x
 
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
-# What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
-_ALIKE, _LEFT = 0.01, 0.002
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
-# RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
-# and below which nothing could be better.
-_AS_DRAWN, _PERFECT = 0.065, 0.04
-_EVEN = 0.35  # share of pixels that are like the next one: cameras and scanners hardly leave so many
-_SAME_GAIN = 0.03
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
 
@@ -152,9 +160,18 @@ def read(
         if px_per_mm:
             raise
         grid, upright = without_grid(image, net)
-    upright, view, seen = _looked_at(image, upright, net)
+    upright, view = _pages(image, upright)
+    alone, plain = reader == "auto", None
+    if alone and not grid.straightened and even(image):
+        plain = plainly(image, upright, speed, gain)
+        if plain is not None and is_all(plain, upright, view, net, speed, gain):
+            return _reading(image, name, fs, grid, upright, plain.found, "analytic")
+    turn, view, seen = network.right_way_up(view, net)
+    if turn:
+        upright, plain = turned(upright, turn), None
+    seen = seen.within(inside(view, image.shape[1::-1]))
     look = Look(view, seen, *(network.small(name, folder, threads) for name in network.SMALL))
-    return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=reader == "auto")
+    return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, plain=plain)
 
 
 def interpret(
@@ -169,6 +186,7 @@ def interpret(
     name: str = "",
     alone: bool = True,
     scaled: bool = False,
+    plain: Plain | None = None,
 ) -> Reading:
     """What an upright page says: its ink, told by its darkness and by what a network has seen, made signals.
 
@@ -177,26 +195,23 @@ def interpret(
         look: what the networks see of it; None: darkness alone.
         alone: whether darkness alone may be relied on where it says the same, or the network sees no traces.
         scaled: the scale of time is not to be questioned, however little of a grid was seen.
+        plain: what darkness alone says, if that is known.
     """
     if look is None:
-        found = _found(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
+        found = find(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
         return _reading(image, name, fs, grid, upright, found, "analytic")
     view, seen, timer, nudger = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
-    own, ink, plain = network.ink_of(seen, view.kx, view.ky), None, None
-    gaps = not _black_and_white(image) or grid.contrast < _CLEAR
+    own, ink = network.ink_of(seen, view.kx, view.ky), None
+    gaps = not black_and_white(image) or grid.contrast < _CLEAR
     with contextlib.suppress(NoInk):
-        ink = segment(upright.image, upright.kx, upright.ky)
-        # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
-        bare = cv2.resize(hidden.astype(np.uint8), upright.image.shape[1::-1], interpolation=cv2.INTER_NEAREST) == 0
-        ink = replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]) * bare)
-        sx, sy = view.kx / upright.kx, view.ky / upright.ky
-        own = network.unruled(own, np.asarray(ink.rulings * np.array([sx, sy, sx, sy]), np.float64))
+        ink = plain.ink if plain else own_ink(image, upright, hidden)
+        own = network.unruled(own, moved(ink.rulings, upright, view))
         if gaps:
             own = network.joined(own, ink, seen, view.ky)
     try:
-        rows = _followed(own, view, speed, gain)
+        rows = follow(own, view, speed, gain)
         if timer is not None and not scaled and grid.contrast < _WEAK:
             share = borders.scale_off(rows.calibration, rows.traced, view, own.edge, timer)
             if share:
@@ -208,13 +223,7 @@ def interpret(
                 return interpret(
                     image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, scaled=True
                 )
-        early = alone and not grid.straightened and _even(image)
-        if ink is not None and early:
-            plain = _same(ink, rows.calibration.layout, upright, speed, gain)
-            near = network.narrowed(ink, own)
-            if plain is not None and plain.residual < _PERFECT and _lost(near, plain, upright) < _LEFT:
-                return _reading(image, name, fs, grid, upright, plain, "analytic")
-        found = _fitted(own, view, rows, timer)
+        found = fit_rows(own, view, rows, timer)
     except NoTrace:
         if not alone or hidden.any():  # what is written on a note would be read
             raise
@@ -222,45 +231,20 @@ def interpret(
     fitted, how = view, "learned"
     if ink is not None:
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
-        found, fitted = _Found(calibration, fits, pen, found.timed), upright
+        found, fitted = Found(calibration, fits, pen, found.timed), upright
         if alone and found.residual < _DRAWN:  # a page as it was drawn
-            layout = calibration.layout
-            near = about(ink, network.narrowed(ink, own), layout.strips, fits, pen, upright.kx, layout.speed)
-            left = _lost(near, found, upright)
-            if left > _LEFT or not grid.straightened:
-                plain = plain if early else _same(ink, layout, upright, speed, gain)
-                if plain is not None and _is_better(
-                    plain, found, _lost(near, plain, upright) - left, grid.straightened
-                ):
-                    found, how = _timed_as(found, plain), "analytic"
-    if nudger is not None and (ink is None or found.residual > _AS_DRAWN):
+            near = about(ink, network.narrowed(ink, own), found, upright)
+            left = lost(near, found, upright)
+            if left > LEFT or not grid.straightened:
+                same = same_strips(ink, calibration.layout, upright, speed, gain, plain)
+                if same is not None and is_better(same, found, lost(near, same, upright) - left, grid.straightened):
+                    found, how = timed_as(found, same), "analytic"
+    if nudger is not None and (ink is None or found.residual > AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)
     return _reading(image, name, fs, grid, fitted, found, how)
 
 
-def _timed_as(found: _Found, plain: _Found) -> _Found:
-    """``plain``, the same strips read without a network, with time beginning where networks have ``found`` it to.
-
-    Of a page as it was drawn the ink itself tells it better.
-    """
-    if plain.residual < _AS_DRAWN or found.timed == borders.UNSEEN:
-        return plain
-    layout, strips = plain.calibration.layout, found.calibration.layout.strips
-    by = float(np.median([there.x - here.x for here, there in zip(layout.strips, strips, strict=True)]))
-    later = replace(layout, strips=tuple(replace(strip, x=strip.x + by) for strip in layout.strips))
-    fits = []
-    for fit in plain.fits:
-        samples = np.arange(fit.y.size, dtype=np.float64)
-        at = samples + by * FS / layout.speed
-        nearest = np.round(at).astype(np.int64)
-        inside = nearest.clip(0, fit.y.size - 1)
-        seen = (nearest == inside) & fit.seen[inside]
-        fits.append(replace(fit, y=np.interp(at, samples, fit.y), seen=seen))
-    notes = {**plain.calibration.notes, "time": found.calibration.notes["time"]}
-    return replace(plain, calibration=replace(plain.calibration, layout=later, notes=notes), fits=fits)
-
-
-def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small) -> _Found:
+def _nudged(found: Found, fitted: Upright, view: Upright, nudger: network.Small) -> Found:
     """The fits, which are in px of ``fitted``, moved to where traces are seen on ``view`` of the same page."""
     layout, (right, down) = found.calibration.layout, offset(view, fitted)
     read = [k for k, fit in enumerate(found.fits) if np.isfinite(fit.y).all()]
@@ -276,100 +260,10 @@ def _nudged(found: _Found, fitted: Upright, view: Upright, nudger: network.Small
     return replace(found, fits=fits)
 
 
-def _same(ink: Ink, layout: Layout, upright: Upright, speed: float | None, gain: float | None) -> _Found | None:
-    """The strips of ``layout``, read without a network; None if that sees others or another scale, or none at all."""
-    with contextlib.suppress(NoTrace):
-        rows = _followed(ink, upright, speed, gain)
-        own = rows.calibration.layout
-        alike = own.speed == layout.speed and abs(own.gain / layout.gain - 1) < _SAME_GAIN
-        if alike and _cells(own) == _cells(layout):
-            return _fitted(ink, upright, rows, None)
-    return None
-
-
-def _is_better(plain: _Found, found: _Found, more: float, straightened: bool) -> bool:
-    """Whether what was read without the network leaves no ``more`` ink unexplained, as a share, than what it sees.
-
-    It may draw the ink a little worse, and somewhat worse if it explains more of it. On a sheet that was
-    ``straightened`` that is asked of it in any case: what is blurred is read better with the network.
-    """
-    worse = plain.residual - found.residual
-    return (worse < _ALIKE and more < _LEFT and not straightened) or (worse < 2 * _ALIKE and more < -_LEFT)
-
-
-def _lost(ink: Ink, found: _Found, upright: Upright) -> float:
-    """Share of the ``ink`` of traces that was not read."""
-    layout = found.calibration.layout
-    return lost(ink, layout.strips, found.fits, found.pen, upright.kx, layout.speed)
-
-
-def _even(image: U8) -> bool:
-    """Whether an image looks as if it came straight from a program, uncompressed; not if it is black and white."""
-    some = image[::3, :, 1]
-    return bool(np.mean(some[:, 1:] == some[:, :-1]) > _EVEN) and not _black_and_white(image)
-
-
-def _black_and_white(image: U8) -> bool:
-    """Whether hardly any pixel is between black and white."""
-    some = image[::3, ::3, 1]
-    return bool(np.mean((some > 50) & (some < 205)) < 0.02)
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Calibration, a fit of each of its strips, the pen's width in px; by how many mm time was moved."""
-
-    calibration: Calibration
-    fits: list[Fit]
-    pen: float
-    timed: borders.Shift = borders.UNSEEN
-
-    @property
-    def residual(self) -> float:
-        """RMS error of coverage with which the median fit draws the ink."""
-        return float(np.median([fit.residual for fit in self.fits]))
-
-
-def _cells(layout: Layout) -> list[tuple[str, float]]:
-    """Lead and second of beginning of every strip."""
-    return [(strip.lead, round(strip.start, 1)) for strip in layout.strips]
-
-
-class _Rows(NamedTuple):
-    """Rows that were followed, and what they say."""
-
-    traced: Traced
-    calibration: Calibration
-
-
-def _followed(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Rows:
-    """trace -> calibrate."""
-    traced = trace(ink.coverage, upright.kx, upright.ky, ink.drawn)
-    return _Rows(traced, calibrate(ink, traced, upright.kx, upright.ky, speed, gain))
-
-
-def _found(ink: Ink, upright: Upright, speed: float | None, gain: float | None) -> _Found:
-    """trace -> calibrate -> refine, without looking at where leads begin."""
-    return _fitted(ink, upright, _followed(ink, upright, speed, gain), None)
-
-
-def _fitted(ink: Ink, upright: Upright, rows: _Rows, timer: network.Small | None) -> _Found:
-    """borders -> refine. ``timer``: sees where leads begin on a view at its pitch."""
-    (traced, calibration), shift = rows, borders.UNSEEN
-    if timer is not None:
-        calibration, shift = borders.timed(calibration, traced, upright, ink.edge, timer)
-    strips, fits, pen = fit_strips(ink, traced, calibration, upright)
-    calibration = replace(calibration, layout=replace(calibration.layout, strips=strips))
-    return _Found(calibration, fits, pen, shift)
-
-
-def _looked_at(image: U8, upright: Upright, net: network.Network) -> tuple[Upright, Upright, network.Seen]:
-    """The page the right way up, at its own pitch and at the network's, and what the network sees there."""
+def _pages(image: U8, upright: Upright) -> tuple[Upright, Upright]:
+    """The page at the pitch at which its own ink is read, and at the network's: of what is much finer, the same."""
     view = at_pitch(image, upright, network.PX_PER_MM)
-    turn, view, seen = network.right_way_up(view, net)
-    upright = turned(upright, turn)
-    seen = seen.within(inside(view, image.shape[1::-1]))
-    return (upright if max(upright.kx, upright.ky) < _FINE else view), view, seen
+    return (upright if max(upright.kx, upright.ky) < _FINE else view), view
 
 
 def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) -> tuple[Grid, Upright]:
@@ -378,7 +272,7 @@ def _laid_flat(image: U8, px_per_mm: float | None, net: network.Network | None) 
 
     ``net`` keeps the traces from being taken for lines of the grid.
     """
-    flat_for_sure = bool(px_per_mm) or _black_and_white(image)  # one pitch for all was given; only scanners see no grey
+    flat_for_sure = bool(px_per_mm) or black_and_white(image)  # one pitch for all was given; only scanners see no grey
     try:
         grid = locate(image, px_per_mm)
         if grid.flat or flat_for_sure or grid.by_pen:
@@ -428,7 +322,7 @@ def _reading(
     fs: float,
     grid: Grid,
     upright: Upright,
-    found: _Found,
+    found: Found,
     how: str,
 ) -> Reading:
     """Put what was measured on the paper: px of the upright image become mm of the grid's own lattice."""

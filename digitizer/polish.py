@@ -12,10 +12,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from ecg_image_kit.layout import Strip
+from ecg_image_kit.layout import Layout, Strip
 
 from . import refine
-from .arrays import smoothed
+from .arrays import B, smoothed
 from .begins import all_begun
 from .borders import Shift
 from .calibrate import Calibration
@@ -98,23 +98,12 @@ def polish(
     return replace(calibration, layout=layout), out, pen
 
 
-def about(
-    ink: Ink, near: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], pen: float, kx: float, speed: float
-) -> Ink:
-    """``near``, a part of a page's own ``ink``, with what these fits explain."""
-    away = np.ones(ink.coverage.shape, np.uint8)
-    for one in _curves(ink, strips, fits, kx, speed).values():
-        one.cover(away, pen / 2 + _NEXT)
-    return replace(near, coverage=np.where(away > 0, near.coverage, ink.coverage))
-
-
-def lost(ink: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], pen: float, kx: float, speed: float) -> float:
-    """Share of the ``ink`` of traces that none of these fits explains."""
-    left = ink.coverage > INK
-    total = int(left.sum())
-    for one in _curves(ink, strips, fits, kx, speed).values():
-        one.cover(left, pen / 2 + _NEXT)
-    return float(left.sum()) / max(total, 1)
+def uncovered(ink: Ink, layout: Layout, fits: list[refine.Fit], pen: float, kx: float) -> B:
+    """(H, W) of the ``ink``'s px, which of them lie further from all these fits than their strokes reach."""
+    bare = np.ones(ink.coverage.shape, np.bool_)
+    for one in _curves(ink, layout.strips, fits, kx, layout.speed).values():
+        one.cover(bare, pen / 2 + _NEXT)
+    return bare
 
 
 def _curves(ink: Ink, strips: tuple[Strip, ...], fits: list[refine.Fit], kx: float, speed: float) -> dict[int, Curve]:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 import digitizer
 from digitizer.borders import UNSEEN, Shift
 from digitizer.calibrate import Calibration
+from digitizer.found import Found
 from digitizer.network import PX_PER_MM, WEIGHTS, Small, small
 from digitizer.nudges import BINS, CHANNELS, HIGH, Drawing, looked, nudged, places_of
 from digitizer.patches import Mixture, laid_flat
-from digitizer.pipeline import _Found, _nudged, _timed_as
+from digitizer.pipeline import _nudged
+from digitizer.plain import timed_as
 from digitizer.rectify import Upright, at_pitch, offset, turned
 from digitizer.refine import Fit
 from digitizer.tracks import FS
@@ -215,7 +217,7 @@ def test_fits_at_another_pitch_are_moved_by_the_same_on_paper(turn: int) -> None
     strip = Strip("I", 0.0, 2.5, 20.0, 40.0, 10.0, 0)
     layout = Layout(120.0, 100.0, (strip, replace(strip, row=1, y=60.0)))
     fits = [Fit(np.full(n, 40.0 * fitted.ky), np.ones(n, bool), 0.1), Fit(np.full(n, np.nan), np.zeros(n, bool), 1.0)]
-    found = _Found(Calibration(layout, 0.0, True, 0.0, frozenset()), fits, 3.0)
+    found = Found(Calibration(layout, 0.0, True, 0.0, frozenset()), fits, 3.0)
     after = _nudged(found, fitted, view, Says(1.0)).fits
     np.testing.assert_allclose(after[0].y, (40.0 + 2 / PX_PER_MM) * fitted.ky, rtol=1e-9)  # twice a px of the view
     assert np.isnan(after[1].y).all()
@@ -228,16 +230,16 @@ def test_what_is_read_without_networks_takes_over_the_time_that_they_see() -> No
     strip = Strip("I", 0.0, 2.5, 20.0, 40.0, 10.0, 0)
     layout = Layout(120.0, 100.0, (strip, replace(strip, row=1, y=60.0)))
 
-    def reading(later: float, timed: Shift, residual: float = 0.1) -> _Found:
+    def reading(later: float, timed: Shift, residual: float = 0.1) -> Found:
         strips = tuple(replace(strip, x=strip.x + later) for strip in layout.strips)
         notes = {"time": f"{later:g} mm later", "gain": f"{timed.by:g}"}
         calibration = Calibration(replace(layout, strips=strips), 0.0, True, 0.0, frozenset(), notes)
         unread = Fit(np.full(1250, np.nan), np.zeros(1250, bool), residual)
-        return _Found(calibration, [Fit(y, np.ones(1250, bool), residual), unread], 3.0, timed)
+        return Found(calibration, [Fit(y, np.ones(1250, bool), residual), unread], 3.0, timed)
 
     plain, seen = reading(0.0, UNSEEN), Shift(0.07, 0.02)
     plain.fits[0].seen[100:200] = False
-    after = _timed_as(reading(0.07, seen), plain)  # 1.4 samples
+    after = timed_as(reading(0.07, seen), plain)  # 1.4 samples
     assert [strip.x for strip in after.calibration.layout.strips] == pytest.approx([20.07, 20.07])
     mm = np.arange(1250) * 25 / FS
     fit = after.fits[0]
@@ -245,9 +247,9 @@ def test_what_is_read_without_networks_takes_over_the_time_that_they_see() -> No
     assert np.flatnonzero(~fit.seen).tolist() == [*range(99, 199), 1249]  # nothing is made up beyond the end
     assert np.isnan(after.fits[1].y).all()
     assert after.calibration.notes == {"time": "0.07 mm later", "gain": "0"}
-    assert _timed_as(reading(0.07, UNSEEN), plain) is plain
+    assert timed_as(reading(0.07, UNSEEN), plain) is plain
     sharp = reading(0.0, UNSEEN, residual=0.04)
-    assert _timed_as(reading(0.07, seen), sharp) is sharp
+    assert timed_as(reading(0.07, seen), sharp) is sharp
 
 
 @pytest.mark.parametrize(("recipe", "asked"), [("clean", False), ("photo", True)])

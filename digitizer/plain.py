@@ -1,0 +1,166 @@
+"""plain: pages as programs draw them, read from their own ink.
+
+Such ink is exact to a hundredth of a pixel where the network's drawing of it is to a fifth, and needs no network, which
+takes most of the time. What it cannot tell is whether ink that no trace explains is text: there, and only there, a
+network looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ecg_image_kit.layout import Layout
+
+from . import borders, network
+from .arrays import I32, U8, B, D
+from .found import Found, alike, find, fit_rows, follow
+from .laid import notes_of
+from .polish import uncovered
+from .rectify import Upright, inside
+from .segment import INK, Ink, NoInk, segment
+from .trace import NoTrace
+from .tracks import FS
+
+# What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
+_ALIKE, LEFT = 0.01, 0.002
+# RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
+# and below which nothing could be better, if no piece of a trace that is left is as large as that, mm2: a peak's would.
+AS_DRAWN, _PERFECT, _PIECE = 0.065, 0.06, 0.75
+_EVEN = 0.35  # share of pixels that are like the next one: cameras and scanners hardly leave so many
+
+
+class Plain(NamedTuple):
+    """A page's own ink, and what was found in it without a network."""
+
+    ink: Ink
+    found: Found
+
+
+def plainly(image: U8, upright: Upright, speed: float | None, gain: float | None) -> Plain | None:
+    """A page that came straight from a program, read from its own ink; None if nothing can be read like that."""
+    with contextlib.suppress(NoInk, NoTrace):
+        ink = own_ink(image, upright, notes_of(upright.image, upright.kx))
+        return Plain(ink, find(ink, upright, speed, gain))
+    return None
+
+
+def is_all(
+    plain: Plain, upright: Upright, view: Upright, net: network.Network, speed: float | None, gain: float | None
+) -> bool:
+    """Whether a network that looks at what ``plain`` leaves unexplained finds the same strips, and no more of a trace.
+
+    ``view``: ``upright`` at the network's pitch.
+    """
+    ink, there = plain
+    if there.residual > _PERFECT:
+        return False
+    bare, size = _bare(ink, there, upright), view.image.shape[1::-1]
+    doubtful = ((ink.coverage > INK) & bare).astype(np.float32)
+    seen = net.see(view.image, cv2.resize(doubtful, size, interpolation=cv2.INTER_AREA) > 0)
+    if not seen.upright:
+        return False
+    drawn = cv2.resize(ink.coverage * ~bare, size, interpolation=cv2.INTER_AREA)
+    seen = replace(seen, trace=np.maximum(seen.trace, drawn))
+    own = network.unruled(network.ink_of(seen, view.kx, view.ky), moved(ink.rulings, upright, view))
+    try:
+        layout = follow(own, view, speed, gain).calibration.layout
+    except NoTrace:
+        return False
+    trace = cv2.resize(own.coverage, bare.shape[::-1], interpolation=cv2.INTER_LINEAR) > INK
+    left = np.asarray((ink.coverage > INK) & bare & trace, np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(left, connectivity=8)
+    pieces = stats[1:, cv2.CC_STAT_AREA] / (upright.kx * upright.ky)
+    return alike(there.calibration.layout, layout) and bool(pieces.max(initial=0) < _PIECE)
+
+
+def own_ink(image: U8, upright: Upright, hidden: B) -> Ink:
+    """The ink of a page, but that which is ``hidden`` on a view of it (at any pitch). Raises NoInk."""
+    ink = segment(upright.image, upright.kx, upright.ky)
+    # Beyond the photograph its edges are repeated: traces that it cuts off would go on there.
+    shown = cv2.resize(hidden.astype(np.uint8), upright.image.shape[1::-1], interpolation=cv2.INTER_NEAREST) == 0
+    return replace(ink, coverage=ink.coverage * inside(upright, image.shape[1::-1]) * shown)
+
+
+def moved(rulings: I32 | D, upright: Upright, view: Upright) -> D:
+    """Boxes on ``upright`` in px of a ``view`` of the same page."""
+    sx, sy = view.kx / upright.kx, view.ky / upright.ky
+    return np.asarray(rulings * np.array([sx, sy, sx, sy]), np.float64)
+
+
+def same_strips(
+    ink: Ink, layout: Layout, upright: Upright, speed: float | None, gain: float | None, plain: Plain | None
+) -> Found | None:
+    """The strips of ``layout``, read without a network (``plain``, if they were); None if that sees others or another
+    scale, or none at all."""
+    if plain is not None:
+        return plain.found if alike(plain.found.calibration.layout, layout) else None
+    with contextlib.suppress(NoTrace):
+        rows = follow(ink, upright, speed, gain)
+        if alike(rows.calibration.layout, layout):
+            return fit_rows(ink, upright, rows, None)
+    return None
+
+
+def is_better(plain: Found, found: Found, more: float, straightened: bool) -> bool:
+    """Whether what was read without the network leaves no ``more`` ink unexplained, as a share, than what it sees.
+
+    It may draw the ink a little worse, and somewhat worse if it explains more of it. On a sheet that was
+    ``straightened`` that is asked of it in any case: what is blurred is read better with the network.
+    """
+    worse = plain.residual - found.residual
+    return (worse < _ALIKE and more < LEFT and not straightened) or (worse < 2 * _ALIKE and more < -LEFT)
+
+
+def lost(ink: Ink, there: Found, upright: Upright) -> float:
+    """Share of the ``ink`` of traces that was not read."""
+    inked = ink.coverage > INK
+    return float((inked & _bare(ink, there, upright)).sum() / max(int(inked.sum()), 1))
+
+
+def about(ink: Ink, near: Ink, there: Found, upright: Upright) -> Ink:
+    """``near``, a part of a page's own ``ink``, with what these fits explain."""
+    return replace(near, coverage=np.where(_bare(ink, there, upright), near.coverage, ink.coverage))
+
+
+def _bare(ink: Ink, there: Found, upright: Upright) -> B:
+    """(H, W) which of the ink's px these fits do not explain."""
+    return uncovered(ink, there.calibration.layout, there.fits, there.pen, upright.kx)
+
+
+def timed_as(found: Found, plain: Found) -> Found:
+    """``plain``, the same strips read without a network, with time beginning where networks have ``found`` it to.
+
+    Of a page as it was drawn the ink itself tells it better.
+    """
+    if plain.residual < AS_DRAWN or found.timed == borders.UNSEEN:
+        return plain
+    layout, strips = plain.calibration.layout, found.calibration.layout.strips
+    by = float(np.median([there.x - here.x for here, there in zip(layout.strips, strips, strict=True)]))
+    later = replace(layout, strips=tuple(replace(strip, x=strip.x + by) for strip in layout.strips))
+    fits = []
+    for fit in plain.fits:
+        samples = np.arange(fit.y.size, dtype=np.float64)
+        at = samples + by * FS / layout.speed
+        nearest = np.round(at).astype(np.int64)
+        inside = nearest.clip(0, fit.y.size - 1)
+        seen = (nearest == inside) & fit.seen[inside]
+        fits.append(replace(fit, y=np.interp(at, samples, fit.y), seen=seen))
+    notes = {**plain.calibration.notes, "time": found.calibration.notes["time"]}
+    return replace(plain, calibration=replace(plain.calibration, layout=later, notes=notes), fits=fits)
+
+
+def even(image: U8) -> bool:
+    """Whether an image looks as if it came straight from a program, uncompressed; not if it is black and white."""
+    some = image[::3, :, 1]
+    return bool(np.mean(some[:, 1:] == some[:, :-1]) > _EVEN) and not black_and_white(image)
+
+
+def black_and_white(image: U8) -> bool:
+    """Whether hardly any pixel is between black and white."""
+    some = image[::3, ::3, 1]
+    return bool(np.mean((some > 50) & (some < 205)) < 0.02)
