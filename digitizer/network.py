@@ -23,7 +23,8 @@ PX_PER_MM = 8.0  # of the images it was trained on
 _ROUGH = 5.0  # px per mm at which it still sees where traces are, if not exactly, in 40 % of the time
 LABEL_STRIDE = 4
 _UNIT = 32  # px that sides are multiples of
-_BAND, _AROUND = 28, 64  # units of rows that are looked at together, at most: memory; px around them that are, too
+# Units of rows that are looked at together, at most: memory; px around them that are, too, and around what is in doubt.
+_BAND, _AROUND, _ABOUT = 28, 64, 32
 WEIGHTS = Path(__file__).parent / "weights"
 # Networks that look at details, and at what: channels, px high, and wide if that is not any number.
 SMALL = {"borders": (4, 48, 64), "nudges": (6, 32)}
@@ -115,7 +116,8 @@ class Network:
         border = (0, -height % _UNIT, 0, -width % _UNIT)
         padded = np.asarray(cv2.copyMakeBorder(image, *border, cv2.BORDER_REPLICATE), np.uint8)
         units = len(padded) // _UNIT, len(padded[0]) // _UNIT
-        ink, labels, turn = self._outputs(padded, _bands(*units) if where is None else _boxes(where, *units))
+        places, around = (_bands(*units), _AROUND) if where is None else (_boxes(where, *units), _ABOUT)
+        ink, labels, turn = self._outputs(padded, places, around)
         # Which way is up is a matter of text and traces: bare paper has no say.
         inked = cv2.resize(ink[0], turn.shape[:0:-1], interpolation=cv2.INTER_AREA) + 0.002
         votes = np.einsum("khw,hw->k", turn, inked) / max(float((inked * turn.sum(axis=0)).sum()), 1e-6)
@@ -130,17 +132,17 @@ class Network:
             float(votes.max()),
         )
 
-    def _outputs(self, image: U8, places: list[_Box]) -> list[F]:
-        """The outputs (classes, ...) for an image whose sides are multiples of _UNIT; 0 but at these places.
+    def _outputs(self, image: U8, places: list[_Box], around: int) -> list[F]:
+        """The outputs (classes, ...) for an image whose sides are multiples of _UNIT; 0 but at these places, which are
+        looked at with so many px around them.
 
         Each has one row for a number of the image's that _UNIT is a multiple of.
         """
         height, width = image.shape[:2]
         whole: list[F] = []
         for top, bottom, left, right in places:
-            # The surroundings are looked at, too.
-            above, before = min(top, _AROUND), min(left, _AROUND)
-            part = image[top - above : bottom + _AROUND, left - before : right + _AROUND]
+            above, before = min(top, around), min(left, around)
+            part = image[top - above : bottom + around, left - before : right + around]
             x = part.transpose(2, 0, 1)[None].astype(np.float32)
             x /= np.float32(255)
             outputs = self.session.run(None, {"image": x}, self._once)
@@ -171,7 +173,7 @@ def _boxes(where: B, high: int, wide: int) -> list[_Box]:
     boxes = [(y, y + h, x, x + w) for x, y, w, h, _ in stats[1:].tolist()] or [(0, 1, 0, 1)]
 
     def cost(box: _Box) -> int:
-        around = 2 * _AROUND // _UNIT
+        around = 2 * _ABOUT // _UNIT
         return (box[1] - box[0] + around) * (box[3] - box[2] + around)
 
     done: list[_Box] = []
