@@ -23,6 +23,7 @@ from .trace import NoTrace, trace
 _SHEET = 290.0  # mm; of the longer side of what is not blank, before anything better is known
 _SPEED, _PULSE = 25.0, 10.0  # mm/s and mm that are taken for granted here
 _DPI = (72, 75, 96, 100, 120, 144, 150, 200, 240, 250, 300, 400, 600, 1200)
+_GLANCE = 5.0  # px per mm at which the network still sees traces and pulses, in 40 % of the time
 _NEARLY = 0.004  # by which a scale that was measured on the rows is off, at most
 _WIDE = 0.4  # of the image's width that a single row must have
 _TILTS = np.deg2rad(np.arange(-6.0, 6.01, 0.1))
@@ -35,18 +36,23 @@ def without_grid(image: U8, net: Network) -> tuple[Grid, Upright]:
         GridNotFound: no traces, or rows that do not begin and end together.
     """
     rough = max(image.shape[:2]) / _SHEET
-    turn, view, seen = right_way_up(_view(image, rough), net)
-    pulse = _pulse_height(seen)
+    pitch, turn = _GLANCE, 0
+    view = _view(image, rough, pitch)
+    seen = net.see(view.image)
+    if not seen.upright:  # names say better which way is up, and are seen from nearer
+        pitch = PX_PER_MM
+        turn, view, seen = right_way_up(_view(image, rough, pitch), net)
+    pulse = _pulse_height(seen, pitch)
     if pulse is not None and abs(np.log(pulse / _PULSE)) > 0.08:  # the guess was poor: look again at a better one
         rough *= pulse / _PULSE
-        view = turned(_view(image, rough), turn)
+        view = turned(_view(image, rough, pitch), turn)
         seen = net.see(view.image)
-        pulse = _pulse_height(seen)
+        pulse = _pulse_height(seen, pitch)
     coarse = _coarse_tilt(seen.trace)
-    view = _tilted(image, view, coarse, 1.0)
+    view = _tilted(image, view, coarse, PX_PER_MM / pitch)
     seen = net.see(view.image)
     fine, length = _measured(seen)
-    pulse = _pulse_height(seen) or pulse
+    pulse = _pulse_height(seen, PX_PER_MM) or pulse
     seconds = round(2 * length / _SPEED / ((pulse or _PULSE) / _PULSE)) / 2
     if seconds <= 0:
         raise GridNotFound(f"no grid, and rows only {length:.0f} mm long; expected half a second or more.")
@@ -70,12 +76,12 @@ def _pitch_of(view: Upright) -> float:
     return float(np.linalg.norm(ends[1] - ends[0])) / 100 * PX_PER_MM
 
 
-def _view(image: U8, px_per_mm: float) -> Upright:
-    """The whole image at the network's pitch, if it has so many px per mm."""
+def _view(image: U8, px_per_mm: float, pitch: float) -> Upright:
+    """The whole image at a pitch for the network, if it has so many px per mm."""
     plain = Upright(
         image, px_per_mm, px_per_mm, Homography(np.eye(3)), Homography.affine(1 / px_per_mm, 0, 0, 0, 1 / px_per_mm, 0)
     )
-    return at_pitch(image, plain, PX_PER_MM)
+    return at_pitch(image, plain, pitch)
 
 
 def _tilted(image: U8, view: Upright, tilt: float, scale: float) -> Upright:
@@ -93,9 +99,9 @@ def _tilted(image: U8, view: Upright, tilt: float, scale: float) -> Upright:
     return Upright(flat, PX_PER_MM, PX_PER_MM, to_source, mm)
 
 
-def _pulse_height(seen: Seen) -> float | None:
-    """mm, median of the pulses."""
-    pulses = ink_of(seen, PX_PER_MM, PX_PER_MM).pulses
+def _pulse_height(seen: Seen, pitch: float) -> float | None:
+    """mm, median of the pulses that are seen at so many px per mm."""
+    pulses = ink_of(seen, pitch, pitch).pulses
     return float(np.median([p.height for p in pulses])) if pulses else None
 
 

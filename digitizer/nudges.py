@@ -77,13 +77,22 @@ def _beside(image: U8, drawn: Drawing, which: int, at: Places, part: B, network:
     """px by which the trace is likely to run beside each place; 0 beside samples that are no ``part`` of what is looked
     at."""
     out = np.zeros(at.x.size)
-    for begin, end in stretches(part):
-        begin, end = int(at.samples[begin]), int(at.samples[end - 1]) + 1
+    wanted = [[int(at.samples[begin]), int(at.samples[end - 1]) + 1] for begin, end in stretches(part)]
+    spans = wanted[:1]
+    for begin, end in wanted[1:]:
+        if begin - spans[-1][1] < 2 * _REACH:  # it would be looked at twice as surroundings
+            spans[-1][1] = end
+        else:
+            spans.append([begin, end])
+    for begin, end in spans:
         for first in range(begin, end, _LONG):
             start, last = max(0, first - _REACH), min(end, first + _LONG)
             odds = network.odds(looked(image, drawn, which, at.part(slice(start, last + _REACH)))[None])[0]
             out[first:last] = (BINS @ odds)[first - start :][: last - first]
-    return out
+    asked = np.zeros(out.size, np.bool_)
+    for begin, end in wanted:
+        asked[begin:end] = True
+    return np.where(asked, out, 0.0)
 
 
 class Drawing:

@@ -166,10 +166,26 @@ def join_breaks(coverage: F, ky: float) -> None:
 
 def _together(broken: I64, column: I64, middle: D, ky: float) -> I64:
     """Those breaks at whose height there are others, in all three or more columns in at least two places."""
-    y, x = middle[broken], column[broken]
-    near = np.abs(y[:, None] - y[None, :]) < _ONE_HEIGHT * ky
-    apart = np.abs(x[:, None] - x[None, :]) > _APART * ky
-    return np.asarray(broken[(near.sum(axis=1) >= 3) & (near & apart).any(axis=1)], np.int64)
+    order = np.argsort(middle[broken], kind="stable")
+    y, x = middle[broken][order], column[broken][order]
+    first = np.searchsorted(y, y - _ONE_HEIGHT * ky, side="right")
+    stop = np.searchsorted(y, y + _ONE_HEIGHT * ky, side="left")
+    furthest = np.maximum(_most(x, first, stop) - x, x + _most(-x, first, stop))
+    return np.sort(broken[order[(stop - first >= 3) & (furthest > _APART * ky)]])
+
+
+def _most(values: I64, first: I64, stop: I64) -> I64:
+    """(N,) the largest of ``values`` in each stretch [first, stop), of one or more of them."""
+    tables, length = [values], 1
+    while 2 * length <= values.size:
+        tables.append(np.maximum(tables[-1][:-length], tables[-1][length:]))
+        length *= 2
+    level = np.frexp(stop - first)[1] - 1
+    out = np.empty_like(values)
+    for k, table in enumerate(tables):
+        own = level == k
+        out[own] = np.maximum(table[first[own]], table[stop[own] - 2**k])
+    return out
 
 
 def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:
