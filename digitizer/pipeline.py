@@ -33,18 +33,14 @@ from .laid import notes_of
 from .locate import Grid, GridNotFound, locate
 from .plain import (
     AS_DRAWN,
-    LEFT,
     Plain,
-    about,
     black_and_white,
     even,
     is_all,
     is_better,
-    lost,
     moved,
     own_ink,
     plainly,
-    same_strips,
     timed_as,
 )
 from .polish import polish
@@ -58,7 +54,6 @@ from .tracks import FS, count_of, first_sample, first_x
 READERS = ("auto", "learned", "analytic")
 LIMITS = {"fs": (50.0, 10_000.0), "px_per_mm": (1.0, 60.0), "speed": (1.0, 500.0), "gain": (0.5, 200.0)}
 _FINE = 13.0  # px per mm above which the network's pitch is fine enough
-_DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 _WEAK = 5.0  # contrast of a grid whose pitch may be off by some per cent
 _CLEAR = 3.0  # contrast of a grid that would be taken for a trace, if it were as dark
 
@@ -161,14 +156,15 @@ def read(
             raise
         grid, upright = without_grid(image, net)
     upright, view = _pages(image, upright)
-    alone, plain = reader == "auto", None
-    if alone and not grid.straightened and even(image):
-        plain = plainly(image, upright, speed, gain)
-        if plain is not None and is_all(plain, upright, view, net, speed, gain):
-            return _reading(image, name, fs, grid, upright, plain.found, "analytic")
+    alone = reader == "auto"
+    drawn = alone and not grid.straightened and even(image)
+    plain = plainly(image, upright, speed, gain) if drawn else None
+    if plain is not None and is_all(plain, upright, view, net, speed, gain):
+        return _reading(image, name, fs, grid, upright, plain.found, "analytic")
     turn, view, seen = network.right_way_up(view, net)
     if turn:
-        upright, plain = turned(upright, turn), None
+        upright = turned(upright, turn)
+        plain = plainly(image, upright, speed, gain) if drawn else None
     seen = seen.within(inside(view, image.shape[1::-1]))
     look = Look(view, seen, *(network.small(name, folder, threads) for name in network.SMALL))
     return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, plain=plain)
@@ -193,9 +189,9 @@ def interpret(
     Args:
         image: the photograph that ``upright`` is a view of.
         look: what the networks see of it; None: darkness alone.
-        alone: whether darkness alone may be relied on where it says the same, or the network sees no traces.
+        alone: whether darkness alone may be relied on if the network sees no traces.
         scaled: the scale of time is not to be questioned, however little of a grid was seen.
-        plain: what darkness alone says, if that is known.
+        plain: what darkness alone says, if it may say it better.
     """
     if look is None:
         found = find(segment(upright.image, upright.kx, upright.ky), upright, speed, gain)
@@ -232,13 +228,8 @@ def interpret(
     if ink is not None:
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
         found, fitted = Found(calibration, fits, pen, found.timed), upright
-        if alone and found.residual < _DRAWN:  # a page as it was drawn
-            near = about(ink, network.narrowed(ink, own), found, upright)
-            left = lost(near, found, upright)
-            if left > LEFT or not grid.straightened:
-                same = same_strips(ink, calibration.layout, upright, speed, gain, plain)
-                if same is not None and is_better(same, found, lost(near, same, upright) - left, grid.straightened):
-                    found, how = timed_as(found, same), "analytic"
+        if plain is not None and is_better(plain, found, own, upright):
+            found, how = timed_as(found, plain.found), "analytic"
     if nudger is not None and (ink is None or found.residual > AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)
     return _reading(image, name, fs, grid, fitted, found, how)

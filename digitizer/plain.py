@@ -14,11 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ecg_image_kit.layout import Layout
-
 from . import borders, network
 from .arrays import I32, U8, B, D
-from .found import Found, alike, find, fit_rows, follow
+from .found import Found, alike, find, follow
 from .laid import notes_of
 from .polish import uncovered
 from .rectify import Upright, inside
@@ -27,7 +25,8 @@ from .trace import NoTrace
 from .tracks import FS
 
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
-_ALIKE, LEFT = 0.01, 0.002
+_ALIKE, _LEFT = 0.01, 0.002
+_DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 # RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
 # and below which nothing could be better, if no piece of a trace that is left is as large as that, mm2: a peak's would.
 AS_DRAWN, _PERFECT, _PIECE = 0.065, 0.06, 0.75
@@ -92,39 +91,20 @@ def moved(rulings: I32 | D, upright: Upright, view: Upright) -> D:
     return np.asarray(rulings * np.array([sx, sy, sx, sy]), np.float64)
 
 
-def same_strips(
-    ink: Ink, layout: Layout, upright: Upright, speed: float | None, gain: float | None, plain: Plain | None
-) -> Found | None:
-    """The strips of ``layout``, read without a network (``plain``, if they were); None if that sees others or another
-    scale, or none at all."""
-    if plain is not None:
-        return plain.found if alike(plain.found.calibration.layout, layout) else None
-    with contextlib.suppress(NoTrace):
-        rows = follow(ink, upright, speed, gain)
-        if alike(rows.calibration.layout, layout):
-            return fit_rows(ink, upright, rows, None)
-    return None
+def is_better(plain: Plain, there: Found, own: Ink, upright: Upright) -> bool:
+    """Whether what was read without a network suits a page better than what is ``there``, read with one.
 
-
-def is_better(plain: Found, found: Found, more: float, straightened: bool) -> bool:
-    """Whether what was read without the network leaves no ``more`` ink unexplained, as a share, than what it sees.
-
-    It may draw the ink a little worse, and somewhat worse if it explains more of it. On a sheet that was
-    ``straightened`` that is asked of it in any case: what is blurred is read better with the network.
+    It must see the same strips. It may draw the ink a little worse if it leaves no more of the traces unexplained, and
+    somewhat worse if it explains more of them. ``own``: what the network draws of the traces.
     """
-    worse = plain.residual - found.residual
-    return (worse < _ALIKE and more < LEFT and not straightened) or (worse < 2 * _ALIKE and more < -LEFT)
-
-
-def lost(ink: Ink, there: Found, upright: Upright) -> float:
-    """Share of the ``ink`` of traces that was not read."""
-    inked = ink.coverage > INK
-    return float((inked & _bare(ink, there, upright)).sum() / max(int(inked.sum()), 1))
-
-
-def about(ink: Ink, near: Ink, there: Found, upright: Upright) -> Ink:
-    """``near``, a part of a page's own ``ink``, with what these fits explain."""
-    return replace(near, coverage=np.where(_bare(ink, there, upright), near.coverage, ink.coverage))
+    ink, other = plain
+    if there.residual > _DRAWN or not alike(other.calibration.layout, there.calibration.layout):
+        return False
+    bare = _bare(ink, there, upright)
+    traces = (network.narrowed(ink, own).coverage > INK) | ((ink.coverage > INK) & ~bare)
+    more = float(np.mean(_bare(ink, other, upright)[traces])) - float(np.mean(bare[traces])) if traces.any() else 0.0
+    worse = other.residual - there.residual
+    return (worse < _ALIKE and more < _LEFT) or (worse < 2 * _ALIKE and more < -_LEFT)
 
 
 def _bare(ink: Ink, there: Found, upright: Upright) -> B:
