@@ -228,16 +228,14 @@ def _surfaces(dark: F, smaller: float = 1.0) -> _Found:
 
 
 def _log_spectra(patches: NDArray[np.float32]) -> F:
-    """(patches, _PAD, _PAD) log amplitudes."""
+    """(patches, _PAD, _PAD / 2 + 1) log amplitudes at frequencies down, and at those from 0 on along."""
     taper = np.hanning(_PATCH + 2)[1:-1].astype(np.float32)
     tapered = (patches - patches.mean(axis=(1, 2), keepdims=True)) * (taper[:, None] * taper)
-    out = np.empty((len(patches), _PAD, _PAD), np.float32)
-    block = np.zeros((_PAD, _PAD), np.float32)
+    out = np.empty((len(patches), _PAD, _PAD // 2 + 1), np.float32)
     for k, patch in enumerate(tapered):
-        block[:_PATCH, :_PATCH] = patch
-        spectrum = cv2.dft(block, flags=cv2.DFT_COMPLEX_OUTPUT, nonzeroRows=_PATCH)
-        out[k] = cv2.magnitude(spectrum[..., 0], spectrum[..., 1])
-    return np.asarray(np.log(out + 1e-3 * out.mean() + 1e-9), np.float32)
+        out[k] = np.abs(np.fft.fft(np.fft.rfft(patch, _PAD, axis=1), _PAD, axis=0))
+    out += 1e-3 * out.mean() + 1e-9
+    return np.log(out, out=out)
 
 
 def _family(spectra: F, middle: float, least: float) -> _Family:
@@ -258,8 +256,9 @@ def _family(spectra: F, middle: float, least: float) -> _Family:
 def _at(spectra: F, angles: D, k: D, harmonic: float) -> F:
     """(patches, angles, periods) log amplitudes at a harmonic of 5 mm."""
     f = harmonic / (5 * k)
-    u, v = (np.round(np.outer(w, f) * _PAD).astype(np.intp) % _PAD for w in (np.cos(angles), np.sin(angles)))
-    return spectra.reshape(len(spectra), -1)[:, v * _PAD + u]
+    u, v = (np.round(np.outer(w, f) * _PAD).astype(np.intp) for w in (np.cos(angles), np.sin(angles)))
+    v = np.where(u < 0, -v, v) % _PAD  # a wave is the same in both directions
+    return spectra.reshape(len(spectra), -1)[:, v * spectra.shape[2] + np.minimum(np.abs(u), _PAD // 2)]
 
 
 def _pairs(families: list[_Family]) -> tuple[list[tuple[NDArray[np.intp], NDArray[np.intp]]], D]:
@@ -310,14 +309,13 @@ def _true_period(dark: F, surfaces: list[_Surface], k: float) -> float:
             strengths.append(float(np.percentile(np.hypot(z[..., 0], z[..., 1]), 80)))
         return float(np.sqrt(strengths[0] * strengths[1]))
 
-    own = (level(1.0) + level(2.0)) / 2
+    own: float | None = None
     for factor in (2, 3, 5):
         if k * factor >= _PX_PER_MM[1]:
             break
-        orders = [m / factor for m in range(1, 2 * factor) if m % factor]
-        beside = [(m + 0.5) / factor for m in range(2 * factor)]
-        peaks = np.median([level(order) for order in orders])
-        if peaks > 0.35 * own and peaks > 1.5 * np.median([level(order) for order in beside]):
+        own = own or (level(1.0) + level(2.0)) / 2
+        peaks = np.median([level(m / factor) for m in range(1, 2 * factor) if m % factor])
+        if peaks > 0.35 * own and peaks > 1.5 * np.median([level((m + 0.5) / factor) for m in range(2 * factor)]):
             return float(factor)
     return 1.0
 
@@ -377,9 +375,9 @@ def _phases(dark: F, surfaces: list[_Surface], k: float) -> tuple[D, F, float]:
     for axis in (0, 1):
         coarse = 0.0
         for step, (period, reach) in enumerate(_PASSES):
-            z = _demodulated(lines, field[..., axis], period)
-            loud = cv2.GaussianBlur(np.hypot(z[..., 0], z[..., 1]), (0, 0), reach * k / _NODE)
-            z = np.asarray(cv2.GaussianBlur(z, (0, 0), reach * k / _NODE), np.float64)
+            waves = _demodulated(lines, field[..., axis], period)
+            loud = cv2.GaussianBlur(np.hypot(waves[..., 0], waves[..., 1]), (0, 0), reach * k / _NODE)
+            z = np.asarray(cv2.GaussianBlur(waves, (0, 0), reach * k / _NODE), np.float64)
             # Text is loud, but of one phase here and of another there.
             strength = np.hypot(z[..., 0], z[..., 1])
             strength *= (strength / (loud + 1e-9)) ** 2
@@ -428,7 +426,7 @@ def _quiet(field: D, seen: F, nodes: float) -> D:
     def smooth(reach: float) -> D:
         if not reach:
             return bent
-        around, total = (cv2.GaussianBlur(v, (0, 0), reach * nodes) for v in (bent * trust, trust))
+        around, total = (cv2.GaussianBlur(v.astype(np.float32), (0, 0), reach * nodes) for v in (bent * trust, trust))
         return np.asarray((around + _UNSEEN * bent) / (total + _UNSEEN), np.float64)  # where none is seen: as it was
 
     # How much is left after smoothing tells how much of it is noise.
@@ -448,7 +446,7 @@ def _quiet(field: D, seen: F, nodes: float) -> D:
 
 def _continued(phase: D, trust: D, enough: float, reach: float) -> D:
     """``phase`` where there is ``enough`` trust, elsewhere the mean of what is trusted around it (``reach`` nodes)."""
-    around, total = (cv2.GaussianBlur(v, (0, 0), reach) for v in (phase * trust, trust))
+    around, total = (cv2.GaussianBlur(v.astype(np.float32), (0, 0), reach) for v in (phase * trust, trust))
     share = trust / (trust + enough)
     return np.asarray(share * phase + (1 - share) * around / (total + 0.01 * enough), np.float64)
 
@@ -526,7 +524,7 @@ def _high_passed(dark: F) -> F:
     return np.asarray(dark - cv2.blur(dark, (31, 31)), np.float32)
 
 
-def _demodulated(level: F, mm: D, period: float) -> D:
+def _demodulated(level: F, mm: D, period: float) -> F:
     """(rows, columns, 2) real and imaginary part of the lines at this period against ``mm``, averaged at the nodes."""
     height, width = level.shape
     turns = (mm / period).astype(np.float32)
@@ -541,7 +539,7 @@ def _demodulated(level: F, mm: D, period: float) -> D:
     reach = 8 * _NODE + 1  # px; only every _NODE-th row, then column, is needed
     rows = cv2.GaussianBlur(parts, (1, reach), _NODE)[::_NODE]
     sampled = cv2.GaussianBlur(rows, (reach, 1), _NODE)[:, ::_NODE]
-    out = np.zeros((*mm.shape, 2))
+    out = np.zeros((*mm.shape, 2), np.float32)
     out[: sampled.shape[0], : sampled.shape[1]] = sampled
     return out
 
