@@ -77,13 +77,13 @@ def _beside(image: U8, drawn: Drawing, which: int, at: Places, part: B, network:
     """px by which the trace is likely to run beside each place; 0 beside samples that are no ``part`` of what is looked
     at."""
     out = np.zeros(at.x.size)
-    wanted = [[int(at.samples[begin]), int(at.samples[end - 1]) + 1] for begin, end in stretches(part)]
+    wanted = [(int(at.samples[begin]), int(at.samples[end - 1]) + 1) for begin, end in stretches(part)]
     spans = wanted[:1]
     for begin, end in wanted[1:]:
         if begin - spans[-1][1] < 2 * _REACH:  # it would be looked at twice as surroundings
-            spans[-1][1] = end
+            spans[-1] = spans[-1][0], end
         else:
-            spans.append([begin, end])
+            spans.append((begin, end))
     for begin, end in spans:
         for first in range(begin, end, _LONG):
             start, last = max(0, first - _REACH), min(end, first + _LONG)

@@ -15,7 +15,7 @@ import digitizer
 from digitizer import Reading, calibrate
 from digitizer.segment import Ink, NameSeen
 from digitizer.trace import Traced
-from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Style, open_source, render
+from ecg_image_kit import STANDARD_LEADS, Layout, Page, Record, Strip, Style, open_source, render
 
 DPI = 150
 LIMB = STANDARD_LEADS[:6]
@@ -163,6 +163,29 @@ def test_rhythm_strip_is_named_by_what_it_repeats() -> None:
     for k, lead in enumerate(leads, start=1):
         why = reading.notes[f"rhythm strip {k}"]
         assert re.match(rf"lead {lead} \(likeness (1\.00|0\.9\d)(, and so it is named)?\)", why)
+
+
+@pytest.mark.parametrize(
+    ("noise", "odds", "lead"),
+    [
+        (0.0, {"V5": 0.2, "V6": 1.0}, "V5"),  # the same to a hair: whatever its name is taken for
+        (0.0, {}, "V5"),
+        (1.2, {"V5": 0.05, "V6": 1.0}, "V6"),  # as much like the one as like the other: its name says which
+        (1.2, {}, "II"),  # nothing to go by
+    ],
+)
+def test_a_rhythm_strip_is_the_lead_that_it_is_likeliest_to_be(noise: float, odds: dict[str, float], lead: str) -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(400) / 400
+    beat = 8 * np.exp(-0.5 * ((t * 4 % 1 - 0.5) / 0.05) ** 2)
+    like = beat + 0.8 * np.sin(2 * np.pi * 4 * t)  # 96 % alike
+    levels = [beat, like, like + 0.1 * beat, beat + noise * rng.normal(0, 4, 400)]
+    left, kx = 0.0, 4.0
+    names = {3: [NameSeen("V6", 0.0, 0.0, 0.95, odds)]} if odds else {}
+    sheet = calibrate._Sheet(levels, left, 100.0, kx, names, np.zeros(4))
+    strips = [Strip(each, 0.0, 4.0, 0.0, 0.0, 10.0, k) for k, each in enumerate(("V5", "V6", "II"))]
+    lines = [calibrate.Line(k, 0.0, 100.0, 0.0, 0.0) for k in range(4)]
+    assert calibrate._which_lead(3, strips, lines, sheet, 25.0)[0] == lead
 
 
 def test_time_is_told() -> None:

@@ -258,6 +258,47 @@ def test_bands_are_seen_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None
             assert np.abs(a - b).mean() < 1e-4 and np.mean(np.abs(a - b) > 0.1) < 1e-4
 
 
+def test_only_what_is_in_doubt_is_looked_at() -> None:
+    image = flatten_page(drawn(), np.random.default_rng(0)).image
+    net = network.load(str(network.WEIGHTS), 1)
+    whole = net.see(image)
+    named = whole.labels[..., 1:].sum(axis=2) > 0.9
+    where = cv2.resize(named.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    part = net.see(image, where)
+    assert part.trace.shape == whole.trace.shape and part.labels.shape == whole.labels.shape
+    there = cv2.erode(named.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert there.sum() > 50
+    assert np.mean(part.labels[there].argmax(axis=1) == whole.labels[there].argmax(axis=1)) > 0.98
+    far = cv2.dilate(where.astype(np.uint8), np.ones((2 * 32 + 1,) * 2, np.uint8)) == 0
+    assert far.mean() > 0.3
+    bare = far[:: network.LABEL_STRIDE, :: network.LABEL_STRIDE]
+    corner = np.flatnonzero(bare.all(axis=1))  # rows without any name
+    assert corner.size and (part.labels[corner, :, 0] == 1).all()
+    assert part.upright and part.turns[0] == 0
+    nothing = net.see(image, np.zeros(image.shape[:2], bool))
+    assert nothing.trace.shape == whole.trace.shape and nothing.named < 0.5 and not nothing.trace[64:].any()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_boxes_hold_all_that_is_in_doubt(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(20, 700, 2).tolist()
+    where = np.zeros((height, width), bool)
+    for _ in range(int(rng.integers(0, 9))):
+        y, x = int(rng.integers(height)), int(rng.integers(width))
+        where[y : y + int(rng.integers(1, 60)), x : x + int(rng.integers(1, 90))] = True
+    high, wide = -(-height // 32), -(-width // 32)
+    boxes = network._boxes(where, high, wide)
+    covered = np.zeros((high * 32, wide * 32), bool)
+    for top, bottom, left, right in boxes:
+        assert 0 <= top < bottom <= high * 32 and 0 <= left < right <= wide * 32
+        assert all(side % 32 == 0 for side in (top, bottom, left, right))
+        covered[top:bottom, left:right] = True
+    assert boxes and covered[:height, :width][where].all()
+    looked = sum((b - a + 64) * (d - c + 64) for a, b, c, d in boxes)
+    assert looked <= (high * 32 + 64) * (wide * 32 + 64)  # never more than all
+
+
 # Views
 
 

@@ -16,7 +16,7 @@ from digitizer.borders import UNSEEN, Shift
 from digitizer.calibrate import Calibration
 from digitizer.found import Found
 from digitizer.network import PX_PER_MM, WEIGHTS, Small, small
-from digitizer.nudges import BINS, CHANNELS, HIGH, Drawing, looked, nudged, places_of
+from digitizer.nudges import BINS, CHANNELS, HIGH, Drawing, _beside, looked, nudged, places_of
 from digitizer.patches import Mixture, laid_flat
 from digitizer.pipeline import _nudged
 from digitizer.plain import timed_as
@@ -179,6 +179,36 @@ def test_long_traces_are_looked_at_in_pieces_that_cannot_be_told(monkeypatch: py
     whole = nudged(image, [x], [taken], network)[0]
     monkeypatch.setattr("digitizer.nudges._LONG", 100)
     np.testing.assert_allclose(nudged(image, [x], [taken], network)[0], whole, atol=1e-4)
+
+
+def test_parts_that_are_near_each_other_are_looked_at_once_and_read_as_if_alone() -> None:
+    x, y = beats()
+    image, network = on_paper(x, y), small("nudges")
+    assert network is not None
+    drawn, at, spans = (
+        Drawing(image.shape[:2], [x], [y + 0.7]),
+        places_of(x, y + 0.7),
+        (slice(100, 140), slice(180, 230)),
+    )
+    alone = []
+    for span in spans:
+        part = np.zeros(x.size, bool)
+        part[span] = True
+        alone.append(_beside(image, drawn, 0, at, part, network))
+
+    class Counted(Small):
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def odds(self, looks: F32) -> F32:
+            self.asked += 1
+            return network.odds(looks)
+
+    both, counted = np.zeros(x.size, bool), Counted()
+    for span in spans:
+        both[span] = True
+    np.testing.assert_allclose(_beside(image, drawn, 0, at, both, counted), alone[0] + alone[1], atol=1e-4)
+    assert counted.asked == 1 and np.abs(alone[0]).max() > 0.3
 
 
 def test_the_weights_are_what_their_card_says() -> None:

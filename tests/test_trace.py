@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import digitizer
 from digitizer import NoTrace, Reading
 from digitizer.metrics import plain_power
-from digitizer.segment import join_breaks
+from digitizer.segment import _together, join_breaks
 from digitizer.trace import find_rows
 from ecg_image_kit import Layout, Page, Record, Style, open_source, render
 
@@ -132,6 +132,20 @@ def test_a_gap_at_one_place_is_no_break() -> None:
     join_breaks(coverage, 8.0)
     assert coverage[20:180, [100, 101, 102, 300, 301, 302]].min() > 0.9
     assert (coverage[:, 104:299] == before[:, 104:299]).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 100, 400])
+def test_breaks_at_one_height_are_those_that_comparing_each_with_each_finds(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for heights in (40, 400, 3000):
+        column = np.sort(rng.integers(0, 500, 2 * count + 3))
+        middle = rng.integers(0, heights, column.size) / 2
+        broken = np.sort(rng.choice(column.size, count, replace=False))
+        y, x = middle[broken], column[broken]
+        near = np.abs(y[:, None] - y) < 0.3 * 7.9
+        apart = np.abs(x[:, None] - x) > 3 * 7.9
+        expected = broken[(near.sum(axis=1) >= 3) & (near & apart).any(axis=1)]
+        np.testing.assert_array_equal(_together(broken, column, middle, 7.9), expected)
 
 
 @pytest.mark.parametrize("layout", ["4x3", "3x4"])
