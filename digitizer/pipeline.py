@@ -159,7 +159,7 @@ def read(
     alone = reader == "auto"
     drawn = alone and not grid.straightened and even(image)
     plain = plainly(image, upright, speed, gain) if drawn else None
-    if plain is not None and is_all(plain, upright, view, net, speed, gain):
+    if plain is not None and is_all(plain, upright, view, inside(view, image.shape[1::-1]), net, speed, gain):
         return _reading(image, name, fs, grid, upright, plain.found, "analytic")
     turn, view, seen = network.right_way_up(view, net)
     if turn:

@@ -49,11 +49,12 @@ def plainly(image: U8, upright: Upright, speed: float | None, gain: float | None
 
 
 def is_all(
-    plain: Plain, upright: Upright, view: Upright, net: network.Network, speed: float | None, gain: float | None
-) -> bool:
+    plain: Plain, upright: Upright, view: Upright, paper: B, net: network.Network, speed: float | None,
+    gain: float | None,
+) -> bool:  # fmt: skip
     """Whether a network that looks at what ``plain`` leaves unexplained finds the same strips, and no more of a trace.
 
-    ``view``: ``upright`` at the network's pitch.
+    ``view``: ``upright`` at the network's pitch; ``paper`` (H, W): where on it there is any.
     """
     ink, there = plain
     if there.residual > _PERFECT:
@@ -64,7 +65,7 @@ def is_all(
     if not seen.upright:
         return False
     drawn = cv2.resize(ink.coverage * ~bare, size, interpolation=cv2.INTER_AREA)
-    seen = replace(seen, trace=np.maximum(seen.trace, drawn))
+    seen = replace(seen, trace=np.maximum(seen.trace, drawn)).within(paper)
     own = network.unruled(network.ink_of(seen, view.kx, view.ky), moved(ink.rulings, upright, view))
     try:
         layout = follow(own, view, speed, gain).calibration.layout

@@ -40,7 +40,8 @@ def found(page: Page, upright: Upright) -> plain.Plain:
 
 def judged(found: plain.Plain, page: Page, upright: Upright) -> bool:
     view = at_pitch(page.image, upright, network.PX_PER_MM)
-    return plain.is_all(found, upright, view, network.load(str(network.WEIGHTS), 1), None, None)
+    paper = np.ones(view.image.shape[:2], bool)
+    return plain.is_all(found, upright, view, paper, network.load(str(network.WEIGHTS), 1), None, None)
 
 
 def test_a_network_looks_at_little_of_a_page_as_it_was_drawn(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
