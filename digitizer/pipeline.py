@@ -41,6 +41,7 @@ from .plain import (
     moved,
     own_ink,
     plainly,
+    second_look,
     timed_as,
 )
 from .polish import polish
@@ -189,7 +190,7 @@ def interpret(
     Args:
         image: the photograph that ``upright`` is a view of.
         look: what the networks see of it; None: darkness alone.
-        alone: whether darkness alone may be relied on if the network sees no traces.
+        alone: whether darkness alone may be relied on where it says more, or the network sees no traces.
         scaled: the scale of time is not to be questioned, however little of a grid was seen.
         plain: what darkness alone says, if it may say it better.
     """
@@ -228,7 +229,10 @@ def interpret(
     if ink is not None:
         calibration, fits, pen = polish(ink, found.calibration, found.fits, view, upright, gaps, found.timed)
         found, fitted = Found(calibration, fits, pen, found.timed), upright
-        if plain is not None and is_better(plain, found, own, upright):
+        drawn = plain is not None
+        if plain is None and alone:
+            plain = second_look(ink, found, own, upright, speed, gain)
+        if plain is not None and is_better(plain, found, own, upright, drawn):
             found, how = timed_as(found, plain.found), "analytic"
     if nudger is not None and (ink is None or found.residual > AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)

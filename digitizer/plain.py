@@ -16,7 +16,7 @@ import numpy as np
 
 from . import borders, network
 from .arrays import I32, U8, B, D
-from .found import Found, alike, find, follow
+from .found import Found, alike, find, fit_rows, follow
 from .laid import notes_of
 from .polish import uncovered
 from .rectify import Upright, inside
@@ -26,6 +26,7 @@ from .tracks import FS
 
 # What says nothing: a difference of RMS errors of coverage, and of shares of ink that are left unexplained.
 _ALIKE, _LEFT = 0.01, 0.002
+_MISSED = 0.004  # share of the traces' ink that is much
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
 # RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
 # and below which nothing could be better, if no piece of a trace that is left is as large as that, mm2: a peak's would.
@@ -92,20 +93,46 @@ def moved(rulings: I32 | D, upright: Upright, view: Upright) -> D:
     return np.asarray(rulings * np.array([sx, sy, sx, sy]), np.float64)
 
 
-def is_better(plain: Plain, there: Found, own: Ink, upright: Upright) -> bool:
+def second_look(
+    ink: Ink, there: Found, own: Ink, upright: Upright, speed: float | None, gain: float | None
+) -> Plain | None:
+    """What is read without a network in the ``ink`` of an image that is not straight from a program.
+
+    None unless what is ``there``, read with one, leaves much of the traces unexplained, or if other strips are seen.
+
+    ``own``: what the network draws of the traces.
+    """
+    traces, bare = _traces(ink, there, own, upright)
+    if there.residual > _DRAWN or not np.mean(bare[traces]) > _MISSED:
+        return None
+    with contextlib.suppress(NoTrace):
+        rows = follow(ink, upright, speed, gain)
+        if alike(rows.calibration.layout, there.calibration.layout):
+            return Plain(ink, fit_rows(ink, upright, rows, None))
+    return None
+
+
+def is_better(plain: Plain, there: Found, own: Ink, upright: Upright, drawn: bool) -> bool:
     """Whether what was read without a network suits a page better than what is ``there``, read with one.
 
-    It must see the same strips. It may draw the ink a little worse if it leaves no more of the traces unexplained, and
-    somewhat worse if it explains more of them. ``own``: what the network draws of the traces.
+    It must see the same strips. On a page as it was ``drawn`` it may draw the ink a little worse if it leaves no more
+    of the traces unexplained; on any, somewhat worse if it explains more. ``own``: what the network draws of them.
     """
     ink, other = plain
     if there.residual > _DRAWN or not alike(other.calibration.layout, there.calibration.layout):
         return False
-    bare = _bare(ink, there, upright)
-    traces = (network.narrowed(ink, own).coverage > INK) | ((ink.coverage > INK) & ~bare)
+    traces, bare = _traces(ink, there, own, upright)
     more = float(np.mean(_bare(ink, other, upright)[traces])) - float(np.mean(bare[traces])) if traces.any() else 0.0
     worse = other.residual - there.residual
-    return (worse < _ALIKE and more < _LEFT) or (worse < 2 * _ALIKE and more < -_LEFT)
+    if drawn and worse < _ALIKE and more < _LEFT:
+        return True
+    return worse < 2 * _ALIKE and more < -(_LEFT if drawn else _MISSED)
+
+
+def _traces(ink: Ink, there: Found, own: Ink, upright: Upright) -> tuple[B, B]:
+    """(H, W) which px of the ink are the traces', as a network or what is ``there`` has them; and _bare."""
+    bare = _bare(ink, there, upright)
+    return (network.narrowed(ink, own).coverage > INK) | ((ink.coverage > INK) & ~bare), bare
 
 
 def _bare(ink: Ink, there: Found, upright: Upright) -> B:
