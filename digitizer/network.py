@@ -188,7 +188,8 @@ def _boxes(where: B, high: int, wide: int) -> list[_Box]:
                 break
         else:
             done.append(one)
-    return [(a * _UNIT, b * _UNIT, c * _UNIT, d * _UNIT) for a, b, c, d in done]
+    cut = [(top, min(top + _BAND, b), c, d) for a, b, c, d in done for top in range(a, b, _BAND)]
+    return [(a * _UNIT, b * _UNIT, c * _UNIT, d * _UNIT) for a, b, c, d in cut]
 
 
 def session_of(model: Path, threads: int, remedy: str) -> Any:

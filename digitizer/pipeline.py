@@ -159,13 +159,22 @@ def read(
     upright, view = _pages(image, upright)
     alone = reader == "auto"
     drawn = alone and not grid.straightened and even(image)
-    plain = plainly(image, upright, speed, gain) if drawn else None
-    if plain is not None and is_all(plain, upright, view, inside(view, image.shape[1::-1]), net, speed, gain):
-        return _reading(image, name, fs, grid, upright, plain.found, "analytic")
-    turn, view, seen = network.right_way_up(view, net)
-    if turn:
-        upright = turned(upright, turn)
+    sure = grid.contrast >= _WEAK  # else leads' borders are asked for the scale
+
+    def all_of(upright: Upright, view: Upright) -> tuple[Plain | None, bool]:
+        """What is read without a network, if it may be, and whether that is all that there is."""
         plain = plainly(image, upright, speed, gain) if drawn else None
+        paper = inside(view, image.shape[1::-1])
+        return plain, plain is not None and sure and is_all(plain, upright, view, paper, net, speed, gain)
+
+    plain, whole = all_of(upright, view)
+    if not whole:
+        turn, view, seen = network.right_way_up(view, net)
+        if turn:
+            upright = turned(upright, turn)
+            plain, whole = all_of(upright, view)
+    if plain is not None and whole:
+        return _reading(image, name, fs, grid, upright, plain.found, "analytic")
     seen = seen.within(inside(view, image.shape[1::-1]))
     look = Look(view, seen, *(network.small(name, folder, threads) for name in network.SMALL))
     return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, plain=plain)

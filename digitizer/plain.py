@@ -1,8 +1,8 @@
 """plain: pages as programs draw them, read from their own ink.
 
 Such ink is exact to a hundredth of a pixel where the network's drawing of it is to a fifth, and needs no network, which
-takes most of the time. What it cannot tell is whether ink that no trace explains is text: there, and only there, a
-network looks.
+takes most of the time. What it cannot tell is whether what no trace explains is text, or a trace that is pale or red:
+there, and only there, a network looks. Pages in black and white are not read like that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from . import borders, network
 from .arrays import I32, U8, B, D
 from .found import Found, alike, find, fit_rows, follow
 from .laid import notes_of
+from .locate import local_paper
 from .polish import uncovered
 from .rectify import Upright, inside
 from .segment import INK, Ink, NoInk, segment
@@ -28,9 +29,10 @@ from .tracks import FS
 _ALIKE, _LEFT = 0.01, 0.002
 _MISSED = 0.004  # share of the traces' ink that is much
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
-# RMS error of coverage of a page that is as it was drawn: its own ink says where traces run to a hundredth of a px;
-# and below which nothing could be better, if no piece of a trace that is left is as large as that, mm2: a peak's would.
+# RMS error of coverage: of a page that is as it was drawn, where ink says to a hundredth of a px how a trace runs; and of
+# one that cannot be read better. Of that no piece of a trace may be left that is so large, mm2: the tip of a peak is.
 AS_DRAWN, _PERFECT, _PIECE = 0.065, 0.06, 0.75
+_PALE = 0.08  # of the paper's brightness, by which what may be a trace is darker than it and its grid
 _EVEN = 0.35  # share of pixels that are like the next one: cameras and scanners hardly leave so many
 
 
@@ -58,25 +60,37 @@ def is_all(
     ``view``: ``upright`` at the network's pitch; ``paper`` (H, W): where on it there is any.
     """
     ink, there = plain
-    if there.residual > _PERFECT:
+    if not there.residual <= _PERFECT:
         return False
     bare, size = _bare(ink, there, upright), view.image.shape[1::-1]
-    doubtful = ((ink.coverage > INK) & bare).astype(np.float32)
-    seen = net.see(view.image, cv2.resize(doubtful, size, interpolation=cv2.INTER_AREA) > 0)
+    doubtful = bare & ((ink.coverage > INK) | _dark(upright.image))
+    if not doubtful.any():
+        return False  # not even a name says that it is the right way up
+    seen = net.see(view.image, cv2.resize(doubtful.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0)
     if not seen.upright:
         return False
     drawn = cv2.resize(ink.coverage * ~bare, size, interpolation=cv2.INTER_AREA)
-    seen = replace(seen, trace=np.maximum(seen.trace, drawn)).within(paper)
+    seen = replace(seen, trace=np.maximum(seen.trace, drawn)).within(paper).less(notes_of(view.image, view.kx))
     own = network.unruled(network.ink_of(seen, view.kx, view.ky), moved(ink.rulings, upright, view))
     try:
         layout = follow(own, view, speed, gain).calibration.layout
     except NoTrace:
         return False
     trace = cv2.resize(own.coverage, bare.shape[::-1], interpolation=cv2.INTER_LINEAR) > INK
-    left = np.asarray((ink.coverage > INK) & bare & trace, np.uint8)
+    left = np.asarray(doubtful & trace, np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(left, connectivity=8)
     pieces = stats[1:, cv2.CC_STAT_AREA] / (upright.kx * upright.ky)
     return alike(there.calibration.layout, layout) and bool(pieces.max(initial=0) < _PIECE)
+
+
+def _dark(image: U8) -> B:
+    """(H, W) what is darker than the paper and the grid in any channel, be it much paler than the ink, or red."""
+    low = image.min(axis=2)
+    dark = 1 - low / np.maximum(local_paper(low), 1.0).astype(np.float32)
+    columns = np.median(dark[::4], axis=0)
+    rows = np.median(dark[:, ::4], axis=1)
+    crossed = columns + rows[:, None] - columns * rows[:, None]  # lines may be darker where they cross
+    return np.asarray(dark - crossed > _PALE, np.bool_)
 
 
 def own_ink(image: U8, upright: Upright, hidden: B) -> Ink:
@@ -102,8 +116,10 @@ def second_look(
 
     ``own``: what the network draws of the traces.
     """
+    if there.residual > _DRAWN:
+        return None
     traces, bare = _traces(ink, there, own, upright)
-    if there.residual > _DRAWN or not np.mean(bare[traces]) > _MISSED:
+    if not traces.any() or np.mean(bare[traces]) < _MISSED:
         return None
     with contextlib.suppress(NoTrace):
         rows = follow(ink, upright, speed, gain)

@@ -15,7 +15,7 @@ from digitizer import network, pipeline, plain
 from digitizer.locate import locate
 from digitizer.metrics import score
 from digitizer.rectify import Upright, at_pitch, rectify
-from ecg_image_kit import Homography, Layout, Page, open_source, render
+from ecg_image_kit import Homography, Layout, Page, Style, open_source, render
 
 Image = NDArray[np.uint8]
 
@@ -84,6 +84,20 @@ def test_a_peak_that_was_cut_off_is_missed(page: Page, upright: Upright, found: 
     assert np.abs(y - fits[k].y).max() > 3.5 * upright.ky
     fits[k] = replace(fits[k], y=y)
     assert not judged(found._replace(found=replace(found.found, fits=fits)), page, upright)
+
+
+@pytest.mark.parametrize("ink", [(220, 40, 40), (190, 190, 190)])
+def test_a_strip_in_the_grids_colour_or_much_paler_is_not_lost(page: Page, ink: tuple[int, int, int]) -> None:
+    strip = page.layout.strips[-1]
+    record = open_source("samples").load("00005")
+    other = render(record, Layout.for_record(record, "3x4+1R"), Style(ink=ink), dpi=150).image
+    ends = np.array([[0.0, strip.y - 14], [0.0, strip.y + 14]])
+    top, bottom = page.mm_to_px(ends)[:, 1].astype(int).tolist()
+    image = page.image.copy()
+    image[top:bottom] = other[top:bottom]
+    reading = digitizer.read(image)
+    assert reading.page.layout.name == "3x4+1R"
+    assert score(page.record(), reading.record, ("plain",)).value("plain") > 15
 
 
 def test_a_lead_under_another_name_is_no_agreement(page: Page, upright: Upright, found: plain.Plain) -> None:
