@@ -29,8 +29,8 @@ from .tracks import FS
 _ALIKE, _LEFT = 0.01, 0.002
 _MISSED = 0.004  # share of the traces' ink that is much
 _DRAWN = 0.12  # RMS error of coverage below which a page may be as it was drawn, so that its ink alone is enough
-# RMS error of coverage: of a page that is as it was drawn, where ink says to a hundredth of a px how a trace runs; and of
-# one that cannot be read better. Of that no piece of a trace may be left that is so large, mm2: the tip of a peak is.
+# RMS error of coverage: of a page that is as it was drawn, where ink says to a hundredth of a px how a trace runs; and
+# of one that cannot be read better. Of that no piece of a trace may be left that is so large, mm2: a peak's tip is.
 AS_DRAWN, _PERFECT, _PIECE = 0.065, 0.06, 0.75
 _PALE = 0.08  # of the paper's brightness, by which what may be a trace is darker than it and its grid
 _EVEN = 0.35  # share of pixels that are like the next one: cameras and scanners hardly leave so many
