@@ -46,7 +46,7 @@ _STRAIGHT = 0.4  # mm, SD about a straight line, of what is no trace
 _SHORTER = 0.6  # of the usual row, of what is dirt
 _LOST_END = 5.0  # mm that rows may be too short or too long, if they then last as long as rows usually do
 # Of the lead of a rhythm strip: odds of a name that is not read at least; what of a likeness reading errors take away;
-# how many independent errors it counts as; and the logarithm of the odds that it is II, if nothing else is known.
+# how many independent errors it counts as; and the logarithm of the odds of II, before anything is seen.
 _NEVER, _NOISE, _POWER, _USUAL = 0.02, 0.005, 2.0, 0.7
 _ENOUGH = 40  # such points that two rows must have in common
 

@@ -309,11 +309,10 @@ def _true_period(dark: F, surfaces: list[_Surface], k: float) -> float:
             strengths.append(float(np.percentile(np.hypot(z[..., 0], z[..., 1]), 80)))
         return float(np.sqrt(strengths[0] * strengths[1]))
 
-    own: float | None = None
+    own = (level(1.0) + level(2.0)) / 2
     for factor in (2, 3, 5):
         if k * factor >= _PX_PER_MM[1]:
             break
-        own = own or (level(1.0) + level(2.0)) / 2
         peaks = np.median([level(m / factor) for m in range(1, 2 * factor) if m % factor])
         if peaks > 0.35 * own and peaks > 1.5 * np.median([level((m + 0.5) / factor) for m in range(2 * factor)]):
             return float(factor)

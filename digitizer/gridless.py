@@ -16,14 +16,13 @@ from ecg_image_kit.warp import Chain, Homography
 from .arrays import U8, B, D, F
 from .calibrate import Line, measure, span
 from .locate import Grid, GridNotFound
-from .network import PX_PER_MM, Network, Seen, ink_of, right_way_up
+from .network import PX_PER_MM, ROUGH, Network, Seen, ink_of, right_way_up
 from .rectify import Upright, at_pitch, through, turned
 from .trace import NoTrace, trace
 
 _SHEET = 290.0  # mm; of the longer side of what is not blank, before anything better is known
 _SPEED, _PULSE = 25.0, 10.0  # mm/s and mm that are taken for granted here
 _DPI = (72, 75, 96, 100, 120, 144, 150, 200, 240, 250, 300, 400, 600, 1200)
-_GLANCE = 5.0  # px per mm at which the network still sees traces and pulses, in 40 % of the time
 _NEARLY = 0.004  # by which a scale that was measured on the rows is off, at most
 _WIDE = 0.4  # of the image's width that a single row must have
 _TILTS = np.deg2rad(np.arange(-6.0, 6.01, 0.1))
@@ -36,7 +35,7 @@ def without_grid(image: U8, net: Network) -> tuple[Grid, Upright]:
         GridNotFound: no traces, or rows that do not begin and end together.
     """
     rough = max(image.shape[:2]) / _SHEET
-    pitch, turn = _GLANCE, 0
+    pitch, turn = ROUGH, 0
     view = _view(image, rough, pitch)
     seen = net.see(view.image)
     if not seen.upright:  # names say better which way is up, and are seen from nearer

@@ -20,7 +20,7 @@ from .rectify import Upright, turned
 from .segment import INK, Ink, NameSeen, PulseSeen, erase_verticals, join_breaks
 
 PX_PER_MM = 8.0  # of the images it was trained on
-_ROUGH = 5.0  # px per mm at which it still sees where traces are, if not exactly, in 40 % of the time
+ROUGH = 5.0  # px per mm at which it still sees where traces are, if not exactly, in 40 % of the time
 LABEL_STRIDE = 4
 _UNIT = 32  # px that sides are multiples of
 # Units of rows that are looked at together, at most: memory; px around them that are, too, and around what is in doubt.
@@ -272,7 +272,7 @@ def right_way_up(view: Upright, net: Network) -> tuple[int, Upright, Seen]:
 
 def traces(image: U8, px_per_mm: float, net: Network) -> U8:
     """(h, w) 0 or 255, where the network sees traces and pulses on an image of about so many px per mm, any way up."""
-    scale = min(_ROUGH / px_per_mm, _ENLARGED)
+    scale = min(ROUGH / px_per_mm, _ENLARGED)
     shrinking = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     seen = net.see(np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=shrinking), np.uint8))
     return np.asarray(255 * (np.maximum(seen.trace, seen.pulse) > _FAINT), np.uint8)
