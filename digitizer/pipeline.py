@@ -161,21 +161,24 @@ def read(
     drawn = alone and not grid.straightened and even(image)
     sure = grid.contrast >= _WEAK  # else leads' borders are asked for the scale
 
-    def all_of(upright: Upright, view: Upright) -> tuple[Plain | None, bool]:
+    def all_of(upright: Upright, view: Upright, paper: B) -> tuple[Plain | None, bool]:
         """What is read without a network, if it may be, and whether that is all that there is."""
-        plain = plainly(image, upright, speed, gain) if drawn else None
-        paper = inside(view, image.shape[1::-1])
-        return plain, plain is not None and sure and is_all(plain, upright, view, paper, net, speed, gain)
+        if not drawn:
+            return None, False
+        hidden = notes_of(view.image, view.kx)
+        plain = plainly(image, upright, hidden, speed, gain)
+        return plain, plain is not None and sure and is_all(plain, upright, view, paper, hidden, net, speed, gain)
 
-    plain, whole = all_of(upright, view)
+    paper = inside(view, image.shape[1::-1])
+    plain, whole = all_of(upright, view, paper)
     if not whole:
         turn, view, seen = network.right_way_up(view, net)
         if turn:
-            upright = turned(upright, turn)
-            plain, whole = all_of(upright, view)
+            upright, paper = turned(upright, turn), inside(view, image.shape[1::-1])
+            plain, whole = all_of(upright, view, paper)
     if plain is not None and whole:
         return _reading(image, name, fs, grid, upright, plain.found, "analytic")
-    seen = seen.within(inside(view, image.shape[1::-1]))
+    seen = seen.within(paper)
     look = Look(view, seen, *(network.small(name, folder, threads) for name in network.SMALL))
     return interpret(image, grid, upright, look, fs=fs, speed=speed, gain=gain, name=name, alone=alone, plain=plain)
 

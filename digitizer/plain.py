@@ -17,7 +17,6 @@ import numpy as np
 from . import borders, network
 from .arrays import I32, U8, B, D
 from .found import Found, alike, find, fit_rows, follow
-from .laid import notes_of
 from .locate import local_paper
 from .polish import uncovered
 from .rectify import Upright, inside
@@ -43,21 +42,23 @@ class Plain(NamedTuple):
     found: Found
 
 
-def plainly(image: U8, upright: Upright, speed: float | None, gain: float | None) -> Plain | None:
-    """A page that came straight from a program, read from its own ink; None if nothing can be read like that."""
+def plainly(image: U8, upright: Upright, hidden: B, speed: float | None, gain: float | None) -> Plain | None:
+    """A page that came straight from a program, read from its own ink, but for what is ``hidden`` on a view of it; None
+    if nothing can be read like that."""
     with contextlib.suppress(NoInk, NoTrace):
-        ink = own_ink(image, upright, notes_of(upright.image, upright.kx))
+        ink = own_ink(image, upright, hidden)
         return Plain(ink, find(ink, upright, speed, gain))
     return None
 
 
 def is_all(
-    plain: Plain, upright: Upright, view: Upright, paper: B, net: network.Network, speed: float | None,
+    plain: Plain, upright: Upright, view: Upright, paper: B, hidden: B, net: network.Network, speed: float | None,
     gain: float | None,
 ) -> bool:  # fmt: skip
     """Whether a network that looks at what ``plain`` leaves unexplained finds the same strips, and no more of a trace.
 
-    ``view``: ``upright`` at the network's pitch; ``paper`` (H, W): where on it there is any.
+    ``view``: ``upright`` at the network's pitch; ``paper``, ``hidden`` (H, W): where there is any on it, and
+    where notes hide that.
     """
     ink, there = plain
     if not there.residual <= _PERFECT:
@@ -70,7 +71,7 @@ def is_all(
     if not seen.upright:
         return False
     drawn = cv2.resize(ink.coverage * ~bare, size, interpolation=cv2.INTER_AREA)
-    seen = replace(seen, trace=np.maximum(seen.trace, drawn)).within(paper).less(notes_of(view.image, view.kx))
+    seen = replace(seen, trace=np.maximum(seen.trace, drawn)).within(paper).less(hidden)
     own = network.unruled(network.ink_of(seen, view.kx, view.ky), moved(ink.rulings, upright, view))
     try:
         layout = follow(own, view, speed, gain).calibration.layout

@@ -170,22 +170,10 @@ def _together(broken: I64, column: I64, middle: D, ky: float) -> I64:
     y, x = middle[broken][order], column[broken][order]
     first = np.searchsorted(y, y - _ONE_HEIGHT * ky, side="right")
     stop = np.searchsorted(y, y + _ONE_HEIGHT * ky, side="left")
-    furthest = np.maximum(_most(x, first, stop) - x, x + _most(-x, first, stop))
-    return np.sort(broken[order[(stop - first >= 3) & (furthest > _APART * ky)]])
-
-
-def _most(values: I64, first: I64, stop: I64) -> I64:
-    """(N,) the largest of ``values`` in each stretch [first, stop), of one or more of them."""
-    tables, length = [values], 1
-    while 2 * length <= values.size:
-        tables.append(np.maximum(tables[-1][:-length], tables[-1][length:]))
-        length *= 2
-    level = np.frexp(stop - first)[1] - 1
-    out = np.empty_like(values)
-    for k, table in enumerate(tables):
-        own = level == k
-        out[own] = np.maximum(table[first[own]], table[stop[own] - 2**k])
-    return out
+    # Each is near itself, so that no stretch is empty; one more makes the end of the last a place, too.
+    stretch, padded = np.stack([first, stop], axis=1).ravel(), np.append(x, x[-1:])
+    most, least = (ends.reduceat(padded, stretch)[::2] for ends in (np.maximum, np.minimum))
+    return np.sort(broken[order[(stop - first >= 3) & (np.maximum(most - x, x - least) > _APART * ky)]])
 
 
 def _ruled_verticals(mask: U8, kx: float, ky: float) -> tuple[I32, I32]:

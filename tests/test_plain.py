@@ -33,7 +33,7 @@ def upright(page: Page) -> Upright:
 
 @pytest.fixture(scope="module")
 def found(page: Page, upright: Upright) -> plain.Plain:
-    result = plain.plainly(page.image, upright, None, None)
+    result = plain.plainly(page.image, upright, np.zeros(page.image.shape[:2], bool), None, None)
     assert result is not None
     return result
 
@@ -41,7 +41,7 @@ def found(page: Page, upright: Upright) -> plain.Plain:
 def judged(found: plain.Plain, page: Page, upright: Upright) -> bool:
     view = at_pitch(page.image, upright, network.PX_PER_MM)
     paper = np.ones(view.image.shape[:2], bool)
-    return plain.is_all(found, upright, view, paper, network.load(str(network.WEIGHTS), 1), None, None)
+    return plain.is_all(found, upright, view, paper, ~paper, network.load(str(network.WEIGHTS), 1), None, None)
 
 
 def test_a_network_looks_at_little_of_a_page_as_it_was_drawn(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,4 +137,4 @@ def test_what_is_no_longer_even_is_read_with_a_network(page: Page, monkeypatch: 
 def test_blank_paper_is_no_page_as_it_was_drawn() -> None:
     blank = np.full((400, 600, 3), 255, np.uint8)
     same = Homography(np.eye(3))
-    assert plain.plainly(blank, Upright(blank, 6.0, 6.0, same, same), None, None) is None
+    assert plain.plainly(blank, Upright(blank, 6.0, 6.0, same, same), blank[..., 0] == 0, None, None) is None
