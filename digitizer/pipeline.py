@@ -29,6 +29,7 @@ from .arrays import U8, B, D, stretches
 from .flatten import flatten
 from .found import Found, find, fit_rows, follow
 from .gridless import without_grid
+from .inks import other_ink
 from .laid import notes_of
 from .locate import Grid, GridNotFound, locate
 from .plain import (
@@ -212,6 +213,7 @@ def interpret(
     view, seen, timer, nudger = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
+    seen = replace(seen, trace=seen.trace * ~other_ink(view.image, seen.trace, view.kx))
     own, ink = network.ink_of(seen, view.kx, view.ky), None
     gaps = not black_and_white(image) or grid.contrast < _CLEAR
     with contextlib.suppress(NoInk):
