@@ -49,7 +49,7 @@ from .polish import polish
 from .rectify import Upright, at_pitch, inside, offset, rectify, stretched, turned
 from .refine import Fit
 from .report import POOR
-from .segment import NoInk, segment
+from .segment import Ink, NoInk, segment
 from .trace import NoTrace
 from .tracks import FS, count_of, first_sample, first_x
 
@@ -213,11 +213,12 @@ def interpret(
     view, seen, timer, nudger = look
     hidden = notes_of(view.image, view.kx)
     seen = seen.less(hidden)
-    seen = replace(seen, trace=seen.trace * ~other_ink(view.image, seen.trace, view.kx))
-    own, ink = network.ink_of(seen, view.kx, view.ky), None
-    gaps = not black_and_white(image) or grid.contrast < _CLEAR
+    gaps, ink = not black_and_white(image) or grid.contrast < _CLEAR, None
     with contextlib.suppress(NoInk):
         ink = plain.ink if plain else own_ink(image, upright, hidden)
+        seen, ink = _of_one_ink(seen, ink, view)
+    own = network.ink_of(seen, view.kx, view.ky)
+    if ink is not None:
         own = network.unruled(own, moved(ink.rulings, upright, view))
         if gaps:
             own = network.joined(own, ink, seen, view.ky)
@@ -251,6 +252,16 @@ def interpret(
     if nudger is not None and (ink is None or found.residual > AS_DRAWN):
         found = _nudged(found, fitted, view, nudger)
     return _reading(image, name, fs, grid, fitted, found, how)
+
+
+def _of_one_ink(seen: network.Seen, ink: Ink, view: Upright) -> tuple[network.Seen, Ink]:
+    """What a network has seen on a ``view`` of a page, and the page's own ink, but what is in another than the traces'."""
+    coverage = cv2.resize(ink.coverage, seen.trace.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    other = other_ink(view.image, seen.trace, coverage, view.kx)
+    if not other.any():
+        return seen, ink
+    there = cv2.resize(other.astype(np.uint8), ink.coverage.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return replace(seen, trace=seen.trace * ~other), replace(ink, coverage=ink.coverage * ~there)
 
 
 def _nudged(found: Found, fitted: Upright, view: Upright, nudger: network.Small) -> Found:
