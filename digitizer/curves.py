@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,15 @@ _TOUCH = 0.7  # px beyond another trace's ink that is not looked at
 _FLAT = 0.15  # px per px: slope below which the ink's height is the pen's width
 _SEEN = 0.25  # coverage
 _AROUND = 9  # columns whose ink a trace may lie in
+
+
+class Box(NamedTuple):
+    """A rectangle of px."""
+
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +110,24 @@ def pen_of(coverage: F, curves: Iterable[Curve], usual: float) -> float:
     return float(np.clip(np.median(every), 1.0, 9.0)) if every.size > 20 else usual
 
 
-def windows_of(ink: Ink, curves: list[Curve], pen: float) -> list[refine.Window]:
-    """The pixels about each curve. Those that another row's ink reaches count for nothing."""
+def windows_of(
+    ink: Ink, curves: list[Curve], pen: float, hidden: Sequence[Sequence[Box]] | None = None
+) -> list[refine.Window]:
+    """The pixels about each curve. Those that another row's ink reaches count for nothing.
+
+    ``hidden``: of each curve, boxes in which ink is something else's; what is around them is looked at.
+    """
     height, width = ink.coverage.shape
     runs = runs_of(ink.coverage > INK) if ink.drawn else None  # else letters may be part of it
     edges = [one.reach(pen / 2) for one in curves]
     out = []
-    for one, (low, high) in zip(curves, edges, strict=True):
+    for k, (one, (low, high)) in enumerate(zip(curves, edges, strict=True)):
         n = min(low.size, width - one.first)
         first, last = np.floor(low[:n]), np.ceil(high[:n]) + 1
+        boxes = hidden[k] if hidden else ()
+        for box in boxes:
+            its = slice(max(0, box.x - one.first), max(0, box.x + box.width - one.first))
+            first[its], last[its] = np.minimum(first[its], box.y), np.maximum(last[its], box.y + box.height)
         if runs is not None:  # to the end of the ink that it lies in: what it leaves of that has to be explained
             first = np.minimum(first, _through(runs, one.first + np.arange(n), one.low[:n], height)[0])
             last = np.maximum(last, _through(runs, one.first + np.arange(n), one.high[:n], height)[1])
@@ -118,6 +137,9 @@ def windows_of(ink: Ink, curves: list[Curve], pen: float) -> list[refine.Window]
         column = np.repeat(np.arange(n), rows)
         x, y = column + one.first, np.arange(start[-1]) - start[column] + top[column]
         weight = np.minimum(ink.weight_y[y], ink.weight_x[x]).astype(np.float64)
+        for box in boxes:
+            across = (x >= box.x) & (x < box.x + box.width)
+            weight[across & (y >= box.y) & (y < box.y + box.height)] = 0.0
         for other, (above, below) in zip(curves, edges, strict=True):
             if other.row == one.row:
                 continue
@@ -132,7 +154,7 @@ def windows_of(ink: Ink, curves: list[Curve], pen: float) -> list[refine.Window]
     return out
 
 
-def bounded(one: Curve, window: refine.Window, pen: float, spread: float = np.inf) -> refine.Guess:
+def bounded(one: Curve, window: refine.Window, pen: float, spread: float | D = np.inf) -> refine.Guess:
     """The curve as a guess: free to lie anywhere in the ink of its window, and a pen's width beyond its own place."""
     n = window.top.size
     top, rows = window.top.astype(np.float64), np.diff(window.start)

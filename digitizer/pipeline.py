@@ -255,7 +255,7 @@ def interpret(
 
 
 def _of_one_ink(seen: network.Seen, ink: Ink, view: Upright) -> tuple[network.Seen, Ink]:
-    """What a network has seen on a ``view`` of a page, and the page's own ink, but what is in another than the traces'."""
+    """What a network has seen on a ``view``, and the page's own ink, but what is in another ink than the traces."""
     coverage = cv2.resize(ink.coverage, seen.trace.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     other = other_ink(view.image, seen.trace, coverage, view.kx)
     if not other.any():

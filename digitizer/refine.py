@@ -47,7 +47,7 @@ class Window:
 class Guess:
     """Where a strip's samples are (x0 + k step, px) and a first guess of them: ``y`` (N,) px within [low, high].
 
-    ``spread``: SD, px, of what the guess is wrong by, if it is more than a guess.
+    ``spread``: SD, px, of what the guess (or each sample of it) is wrong by, if it is more than a guess.
     """
 
     x0: float
@@ -55,7 +55,7 @@ class Guess:
     y: D
     low: D
     high: D
-    spread: float = np.inf
+    spread: float | D = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def fit(
     problem = _assemble(windows, guesses, pen, cap)
     y = np.concatenate([g.y for g in guesses])
     low, high = np.concatenate([g.low for g in guesses]), np.concatenate([g.high for g in guesses])
-    held = 1 / np.concatenate([np.full(g.y.size, g.spread) for g in guesses]) ** 2
+    held = 1 / np.concatenate([np.broadcast_to(g.spread, g.y.shape) for g in guesses]) ** 2
     hold = (held, y) if held.any() else None
     usual = radius = pen / 2
     first, cooling = _WARM if warm else 0, len(_BLUR) - 3

@@ -18,6 +18,7 @@ from .curves import Curve, bounded, curve, windows_of
 from .exchange import exchanged
 from .rectify import Upright
 from .segment import Ink
+from .ticks import Tick, hiding, ticks_of
 from .trace import Traced
 from .tracks import FS, Track, first_x, guess_of, tracks_of, window_of
 from .untangle import untangle
@@ -25,6 +26,7 @@ from .untangle import untangle
 _SHORTEST = 3.0  # mm of ink of its own that a strip must have to be read
 _NOISY = 0.07  # RMS error of coverage above which the rows' ends tell where they begin better than a fit of it does
 _BEYOND = 10  # samples about an exchange that are fitted again
+_HELD = 5.0  # px, SD, of a fit that has seen what crosses a tick
 _BARE = 3  # px before the rows' beginning that are looked at, too
 
 
@@ -74,6 +76,9 @@ def fit_strips(
             fits, pen = refine.fit(windows, guesses, pen, scale, cap, warm=True)
         curves = _curves(traced, tracks, guesses, fits)
         fits = refitted(ink, curves, all_begun(ink, curves, pen, kx, ky), fits, pen, scale)
+        curves = _curves(traced, tracks, guesses, fits)
+        begun = [replace(track.strip, x=track.strip.x + shift / kx) for track in tracks]
+        fits = beside(ink, ticks_of(ink, begun, kx, ky, pen), curves, fits, pen, scale, cap)
     strips = tuple(replace(strip, x=strip.x + shift / kx) for strip in layout.strips)
     found = iter(fits)
     return strips, [next(found) if ok else _unread(track) for track, ok in zip(every, readable, strict=True)], pen
@@ -110,6 +115,33 @@ def refitted(
     for k, fit in zip(others, again, strict=True):
         out[k] = _where_changed(before[k], after[k], fits[k], fit)
     return out
+
+
+def beside(
+    ink: Ink, ticks: list[Tick], curves: list[Curve], fits: list[refine.Fit], pen: float, px_per_mv: float,
+    cap: float = 0.0,
+) -> list[refine.Fit]:  # fmt: skip
+    """The fits, made again where ``ticks`` cover a curve, by what is seen around these.
+
+    Where a tick was taken away before, the fit is held: it has seen what crosses it there.
+    """
+    hidden = [hiding(ticks, one) for one in curves]
+    if not any(hidden):
+        return fits
+    windows = windows_of(ink, curves, pen, [[tick.box for tick in its] for its in hidden])
+    covered, guesses = [], []
+    for one, window, its in zip(curves, windows, hidden, strict=True):
+        x = one.x0 + one.step * np.arange(one.y.size)
+        near, spread = np.zeros(x.size, np.bool_), np.full(x.size, _HELD)
+        for tick in its:
+            left, wide = tick.box.x, tick.box.width
+            about = (x > left - _BEYOND * one.step) & (x < left + wide + _BEYOND * one.step)
+            near |= about
+            spread[about & (not tick.gone)] = np.inf
+        covered.append(near)
+        guesses.append(bounded(one, window, pen, spread))
+    again, _ = refine.fit(windows, guesses, pen, px_per_mv, cap, warm=True)
+    return [replace(fit, y=np.where(near, new.y, fit.y)) for fit, new, near in zip(fits, again, covered, strict=True)]
 
 
 def _where_changed(before: Curve, after: Curve, fit: refine.Fit, again: refine.Fit) -> refine.Fit:
