@@ -90,17 +90,18 @@ def begun(
             other.cover(near[:, :reach], pen / 2 + _NEXT, one.first - reach)
     ink, low, high = near[:, reach:] > INK, one.low[:reach], one.high[:reach]
     edges = np.array([_through(ink[:, c], low[c], high[c]) for c in range(reach)], np.float64)
+    beyond = np.stack([low - pen / 2 - edges[:, 0], edges[:, 1] - high - pen / 2])
     # A pen as wide as a QRS draws its peak in columns before it, too.
-    upper, lower = one.reach(pen / 2)
-    beyond = np.stack([upper[:reach] - edges[:, 0], edges[:, 1] - lower[:reach]])
+    upper, lower = (edge[:reach] for edge in one.reach(pen / 2))
     if tick is not None:
         its = np.arange(reach) < tick.width
         beyond[0, its & (edges[:, 0] > tick.top)] = beyond[1, its & (edges[:, 1] < tick.bottom)] = 0.0
     side = int(beyond[:, :3].max(axis=1).argmax())  # 0: it begins above the curve, 1: below
     peak = int(beyond[side, :3].argmax())
     tall = float(beyond[side, peak])
+    more = (upper - edges[:, 0], edges[:, 1] - lower)[side][peak]
     short = np.flatnonzero(beyond[side, peak:] < max(pen, _FOOT * tall))
-    if tall < _TALL * ky or not short.size:
+    if min(tall, more) < _TALL * ky or not short.size:
         return one
     end = peak + int(short[0])
     share = beyond[side, peak:end] / tall

@@ -21,6 +21,7 @@ from .locate import local_paper
 from .polish import uncovered
 from .rectify import Upright, inside
 from .segment import INK, Ink, NoInk, segment
+from .ticks import ticks_of
 from .trace import NoTrace
 from .tracks import FS
 
@@ -63,7 +64,7 @@ def is_all(
     ink, there = plain
     if not there.residual <= _PERFECT:
         return False
-    bare, size = _bare(ink, there, upright), view.image.shape[1::-1]
+    bare, size = _bare(ink, there, upright, ticks=True), view.image.shape[1::-1]
     doubtful = bare & ((ink.coverage > INK) | _dark(upright.image))
     if not doubtful.any():
         return False  # not even a name says that it is the right way up
@@ -119,7 +120,8 @@ def second_look(
     """
     if there.residual > _DRAWN:
         return None
-    traces, bare = _traces(ink, there, own, upright)
+    bare = _bare(ink, there, upright)
+    traces = _traces(ink, bare, own)
     if not traces.any() or np.mean(bare[traces]) < _MISSED:
         return None
     with contextlib.suppress(NoTrace):
@@ -138,23 +140,31 @@ def is_better(plain: Plain, there: Found, own: Ink, upright: Upright, drawn: boo
     ink, other = plain
     if there.residual > _DRAWN or not alike(other.calibration.layout, there.calibration.layout):
         return False
-    traces, bare = _traces(ink, there, own, upright)
-    more = float(np.mean(_bare(ink, other, upright)[traces])) - float(np.mean(bare[traces])) if traces.any() else 0.0
+    bare = _bare(ink, there, upright)
+    traces = _traces(ink, bare, own)
+    more = (
+        float(np.mean(_bare(ink, other, upright, ticks=True)[traces])) - float(np.mean(bare[traces]))
+        if traces.any()
+        else 0.0
+    )
     worse = other.residual - there.residual
     if drawn and worse < _ALIKE and more < _LEFT:
         return True
     return worse < 2 * _ALIKE and more < -(_LEFT if drawn else _MISSED)
 
 
-def _traces(ink: Ink, there: Found, own: Ink, upright: Upright) -> tuple[B, B]:
-    """(H, W) which px of the ink are the traces', as a network or what is ``there`` has them; and _bare."""
-    bare = _bare(ink, there, upright)
-    return (network.narrowed(ink, own).coverage > INK) | ((ink.coverage > INK) & ~bare), bare
+def _traces(ink: Ink, bare: B, own: Ink) -> B:
+    """(H, W) which px of the ink are the traces', as a network or fits that leave others ``bare`` have them."""
+    return np.asarray((network.narrowed(ink, own).coverage > INK) | ((ink.coverage > INK) & ~bare), np.bool_)
 
 
-def _bare(ink: Ink, there: Found, upright: Upright) -> B:
-    """(H, W) which of the ink's px these fits do not explain."""
-    return uncovered(ink, there.calibration.layout, there.fits, there.pen, upright.kx)
+def _bare(ink: Ink, there: Found, upright: Upright, ticks: bool = False) -> B:
+    """(H, W) which of the ink's px these fits do not explain; nor ``ticks``, if these were looked for."""
+    layout, kx, ky = there.calibration.layout, upright.kx, upright.ky
+    bare = uncovered(ink, layout, there.fits, there.pen, kx)
+    for (x, y, width, height), _ in ticks_of(ink, layout.strips, kx, ky, there.pen) if ticks else ():
+        bare[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = False
+    return bare
 
 
 def timed_as(found: Found, plain: Found) -> Found:

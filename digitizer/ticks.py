@@ -22,6 +22,7 @@ _REACH = 7.0  # mm above and below a row that are looked at
 _SHORTEST = 3.0  # mm of what may be a tick
 _LEAST = 3  # borders
 _BARE = 0.15  # share of borders at which a row of the tick may be bare
+_ASIDE = 1.0  # mm from its row, that its middle may be: a beat goes up or down
 
 
 class Tick(NamedTuple):
@@ -53,11 +54,12 @@ def ticks_of(ink: Ink, strips: Sequence[Strip], kx: float, ky: float, pen: float
         part = ink.coverage[rows.clip(0, height - 1)[:, None], columns] > INK
         inked[k] = part.all(axis=1) & (rows >= 0) & (rows < height)
         for left, above, wide, high in ink.rulings.tolist():
-            if left - 1 <= x <= left + wide:
-                gone[k] = True
-                inked[k, max(0, round(above) - top) : max(0, round(above + high) - top)] = True
+            its = inked[k, max(0, round(above) - top) : max(0, round(above + high) - top)]
+            if left - 1 <= x <= left + wide and its.size:
+                its[:] = gone[k] = True
     common = stretches(inked.mean(axis=0) >= 1 - _BARE)
-    long = [(a, b) for a, b in common if b - a >= _SHORTEST * ky and a > 0 and b < inked.shape[1]]
+    long = [(a, b) for a, b in common if b - a >= _SHORTEST * ky and abs(reach + 0.5 - (a + b) / 2) < _ASIDE * ky]
+    long = [(a, b) for a, b in long if a > 0 and b < inked.shape[1]]  # else lines
     if not long:
         return []
     a, b = max(long, key=lambda s: s[1] - s[0])

@@ -91,6 +91,15 @@ def test_what_is_no_stroke(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert begun(page, one, [one], PEN, K, K) is not one
 
 
+def test_a_wide_pens_peak_is_no_stroke_of_its_own() -> None:
+    """It is drawn half its width before the peak, in the first columns of the lead."""
+    y, pen = lead(np.concatenate([np.zeros(6), np.linspace(0, 80, 5), np.linspace(75, 0, 8)])), 8.0
+    page = np.zeros((400, 400), np.uint8)
+    raster.draw_graph(page, X0 + STEP * np.arange(y.size), y, pen, "butt")
+    one = curve(0, LEVEL, X0, STEP, y, np.ones(y.size, bool), int(X0 + 0.5))
+    assert begun(np.asarray(page / np.float32(255), np.float32), one, [one], pen, K, K) is one
+
+
 def test_a_stroke_on_the_border_may_be_the_lead_before(monkeypatch: pytest.MonkeyPatch) -> None:
     one, cover = drawn(lead(np.zeros(1))), wedge(97, 90, 80, 70, 60, 40, 20)
     assert begun(cover, one, [one], PEN, K, K) is one
