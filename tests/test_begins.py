@@ -93,7 +93,8 @@ def test_what_is_no_stroke(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wide_pens_peak_is_no_stroke_of_its_own() -> None:
     """It is drawn half its width before the peak, in the first columns of the lead."""
-    y, pen = lead(np.concatenate([np.zeros(6), np.linspace(0, 80, 5), np.linspace(75, 0, 8)])), 8.0
+    up = np.array([0.0, 0, 1, 0, -2, -1, 3, 10, 19, 32, 46, 60, 75, 82, 80, 70, 58, 46, 34, 22, 12, 5])
+    y, pen = lead(up), 8.0
     page = np.zeros((400, 400), np.uint8)
     raster.draw_graph(page, X0 + STEP * np.arange(y.size), y, pen, "butt")
     one = curve(0, LEVEL, X0, STEP, y, np.ones(y.size, bool), int(X0 + 0.5))
