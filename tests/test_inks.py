@@ -43,8 +43,9 @@ def test_another_ink_is_seen_by_its_colour(own: Any, other: Any, paper: int) -> 
 def test_where_it_crosses_a_trace_the_trace_is_there() -> None:
     image, trace = page((BLACK, 100, 20, 580), (BLACK, 200, 20, 580))
     image[180:222, 300:320] = np.minimum(image[180:222, 300:320], BLUE)
-    trace[180:222, 300:320] = 1.0
-    found = other_ink(image, trace, trace, 2 * K)
+    ink = trace.copy()
+    ink[180:222, 300:320] = 1.0
+    found = other_ink(image, trace, ink, 2 * K)
     assert found[185:195, 302:318].all() and not found[201, 20:580].any()
 
 
